@@ -1,0 +1,40 @@
+// One step of Adam or AdamW over a run of a flat buffer, with the gradient clipped by the norm of the whole.
+struct Parameters {
+    len: u32,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    weight_decay: f32,
+    decoupled: u32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> weight: array<f32>;
+@group(0) @binding(4) var<storage, read_write> first_moment: array<f32>;
+@group(0) @binding(5) var<storage, read_write> second_moment: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let clip = min(step.clip_norm / (norm[0] + 1e-6), 1.0);
+    let first = group_number(group, groups) * 1024u + thread;
+    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+        var p = weight[i];
+        var g = gradient[i] * clip;
+        if parameters.decoupled != 0u {
+            p -= step.learning_rate * parameters.weight_decay * p;
+        } else {
+            g += parameters.weight_decay * p;
+        }
+        let m = parameters.beta1 * first_moment[i] + (1.0 - parameters.beta1) * g;
+        let v = parameters.beta2 * second_moment[i] + (1.0 - parameters.beta2) * g * g;
+        first_moment[i] = m;
+        second_moment[i] = v;
+        let deviation = sqrt(v / step.bias_correction2) + parameters.epsilon;
+        weight[i] = p - step.learning_rate * (m / step.bias_correction1) / deviation;
+    }
+}

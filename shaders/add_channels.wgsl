@@ -1,0 +1,25 @@
+// y[n, p, c] = x[n, p, c] + b[n, c].
+struct Parameters {
+    pictures: u32,
+    pixels: u32,
+    channels: u32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let channels = parameters.channels;
+    let picture_len = parameters.pixels * channels;
+    let len = parameters.pictures * picture_len;
+    let first = group_number(group, groups) * 1024u + thread;
+    for (var i = first; i < min(first + 1024u, len); i += 256u) {
+        y[i] = x[i] + b[i / picture_len * channels + i % channels];
+    }
+}

@@ -1,0 +1,83 @@
+// dw from x and dy: a product of [kernel row, kernel column, input channel] x [output pixel], gathered from x, with dy
+// as [output pixel] x [output channel]. The pixels are split into equal runs whose partial sums are added up by a
+// second kernel: in a fixed order, so that the result is the same every time.
+struct Parameters {
+    geometry: Geometry,
+    @align(16) splits: u32,
+    pixels_per_split: u32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partials: array<f32>; // [split][weight]
+
+// This workgroup's run of pixels ends here, and its sums begin there.
+var<private> last_pixel: u32;
+var<private> first_sum: u32;
+
+fn load_a(row: u32, pixel: u32) -> vec4<f32> {
+    let g = parameters.geometry;
+    var value = vec4<f32>(0.0);
+    if pixel < last_pixel {
+        let out_row = pixel / g.out_width;
+        let picture = out_row / g.out_height;
+        let top = out_row % g.out_height * g.stride - g.before;
+        let left = pixel % g.out_width * g.stride - g.before;
+        for (var i = 0u; i < 4u; i++) {
+            let tap = (row + i) / g.inputs;
+            let in_row = top + tap / g.kernel;
+            let in_column = left + tap % g.kernel;
+            if tap < g.kernel * g.kernel && in_row < g.height && in_column < g.width {
+                value[i] = x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + (row + i) % g.inputs];
+            }
+        }
+    }
+    return value;
+}
+
+fn load_b(pixel: u32, output: u32) -> vec4<f32> {
+    let g = parameters.geometry;
+    var value = vec4<f32>(0.0);
+    if pixel < last_pixel {
+        for (var i = 0u; i < 4u; i++) {
+            if output + i < g.outputs {
+                value[i] = dy[pixel * g.outputs + output + i];
+            }
+        }
+    }
+    return value;
+}
+
+fn store(row: u32, output: u32, value: vec4<f32>) {
+    let g = parameters.geometry;
+    if row >= g.kernel * g.kernel * g.inputs {
+        return;
+    }
+    for (var i = 0u; i < 4u; i++) {
+        if output + i < g.outputs {
+            partials[first_sum + row * g.outputs + output + i] = value[i];
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let g = parameters.geometry;
+    let number = group_number(group, groups);
+    let depth = g.kernel * g.kernel * g.inputs;
+    let tile_columns = (g.outputs + 63u) / 64u;
+    let tiles = tile_columns * ((depth + 63u) / 64u);
+    let split = number / tiles;
+    if split >= parameters.splits {
+        return;
+    }
+    let tile = number % tiles;
+    let first_pixel = split * parameters.pixels_per_split;
+    last_pixel = min(first_pixel + parameters.pixels_per_split, g.pictures * g.out_height * g.out_width);
+    first_sum = split * depth * g.outputs;
+    multiply_tile(thread, tile / tile_columns * 64u, tile % tile_columns * 64u, first_pixel, last_pixel);
+}

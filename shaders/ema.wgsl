@@ -1,0 +1,20 @@
+// average += (1 - decay) (parameter - average).
+struct Parameters {
+    len: u32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read_write> average: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let rate = 1.0 - step.ema_decay;
+    let first = group_number(group, groups) * 1024u + thread;
+    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+        average[i] += rate * (weight[i] - average[i]);
+    }
+}

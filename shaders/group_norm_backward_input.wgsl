@@ -1,0 +1,59 @@
+// dx = (dz weight - (S1 + xhat S2) / count) / deviation: dz is the gradient before SiLU, xhat the normalised x, S1 and S2
+// the group's sums of dz weight and dz weight xhat. A thread handles one channel of 8 pixels.
+struct Parameters {
+    pictures: u32,
+    pixels: u32,
+    channels: u32,
+    groups: u32,
+    silu: u32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> statistics: array<f32>;
+@group(0) @binding(3) var<storage, read> weight: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> dy: array<f32>;
+@group(0) @binding(6) var<storage, read> sum_dz: array<f32>;
+@group(0) @binding(7) var<storage, read> sum_dz_xhat: array<f32>;
+@group(0) @binding(8) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let index = group_number(group, groups) * 256u + thread;
+    let channel = index % parameters.channels;
+    let blocks = (parameters.pixels + 7u) / 8u;
+    let block = index / parameters.channels;
+    let picture = block / blocks;
+    if picture >= parameters.pictures {
+        return;
+    }
+    let size = parameters.channels / parameters.groups;
+    let count = f32(parameters.pixels * size);
+    let of_group = 2u * (picture * parameters.groups + channel / size);
+    let mean = statistics[of_group];
+    let deviation = statistics[of_group + 1u];
+    var s1 = 0.0;
+    var s2 = 0.0;
+    for (var i = channel / size * size; i < (channel / size + 1u) * size; i++) {
+        s1 += sum_dz[picture * parameters.channels + i] * weight[i];
+        s2 += sum_dz_xhat[picture * parameters.channels + i] * weight[i];
+    }
+    s1 /= count;
+    s2 /= count;
+    let first = block % blocks * 8u;
+    for (var pixel = first; pixel < min(first + 8u, parameters.pixels); pixel++) {
+        let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
+        let xhat = (x[i] - mean) * deviation;
+        var dz = dy[i];
+        if parameters.silu != 0u {
+            let z = xhat * weight[channel] + bias[channel];
+            let s = 1.0 / (1.0 + exp(-z));
+            dz *= s * (1.0 + z * (1.0 - s));
+        }
+        dx[i] = deviation * (dz * weight[channel] - s1 - xhat * s2);
+    }
+}

@@ -1,0 +1,21 @@
+// dx = dy silu'(x), silu'(x) = s (1 + x (1 - s)) with s = sigmoid(x).
+struct Parameters {
+    len: u32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let first = group_number(group, groups) * 1024u + thread;
+    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+        let s = 1.0 / (1.0 + exp(-x[i]));
+        dx[i] = dy[i] * s * (1.0 + x[i] * (1.0 - s));
+    }
+}

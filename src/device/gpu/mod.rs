@@ -1,0 +1,226 @@
+//! GPUs through wgpu: Vulkan, Metal or DX12. Nothing outside this folder names wgpu.
+
+mod adapters;
+mod buffers;
+mod commands;
+mod pipelines;
+
+pub use adapters::{Adapter, adapters};
+
+use super::{Device, PlanId};
+use crate::error::{Error, Result};
+use crate::plan::{Call, Element, Plan, Step, Storage};
+use buffers::Buffers;
+use commands::Loaded;
+use pipelines::Pipelines;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+/// How a GPU is opened; the default is what ships.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Compiles the shaders with bounds checks.
+    pub checked: bool,
+    /// Surrounds every buffer with NaN and fills it with NaN before anything is written.
+    pub guarded: bool,
+    /// Splits dispatches over two dimensions from this many workgroups on, instead of at the device's limit.
+    pub group_limit: Option<u32>,
+}
+
+/// Steps that may be queued before the host waits for the oldest.
+const IN_FLIGHT: usize = 3;
+
+/// A GPU that runs plans.
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    description: String,
+    on_host_memory: bool,
+    buffers: Buffers,
+    pipelines: Pipelines,
+    plans: Vec<Option<Loaded>>,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+impl Gpu {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// [`Device`](Error::Device) if the driver refuses.
+    pub fn open(adapter: &Adapter, options: Options) -> Result<Self> {
+        let (device, queue) = adapter.request_device()?;
+        let failure = Arc::new(Mutex::new(None));
+        let keep = |failure: &Arc<Mutex<Option<Error>>>, error: Error| {
+            if let Ok(mut failure) = failure.lock() {
+                failure.get_or_insert(error);
+            }
+        };
+        let uncaptured = Arc::clone(&failure);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| keep(&uncaptured, named(&error))));
+        let lost = Arc::clone(&failure);
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                keep(&lost, Error::DeviceLost(one_line(&message)));
+            }
+        });
+        Ok(Self {
+            description: adapter.description(),
+            on_host_memory: adapter.is_software(),
+            buffers: Buffers::new(&device, options.guarded),
+            pipelines: Pipelines::new(&device, options),
+            device,
+            queue,
+            plans: Vec::new(),
+            in_flight: VecDeque::new(),
+            failure,
+        })
+    }
+
+    /// Whether no shader has written outside its buffers; for [`Options::guarded`].
+    ///
+    /// # Errors
+    /// A device error while the guards are read.
+    pub fn guards_are_intact(&self) -> Result<bool> {
+        self.buffers.guards_are_intact(&self.device, &self.queue)
+    }
+
+    /// Reports what the driver has told in the meantime.
+    fn check(&self) -> Result<()> {
+        let failure = self.failure.lock().ok().and_then(|mut failure| failure.take());
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn wait_for(&mut self, in_flight: usize) -> Result<()> {
+        while self.in_flight.len() > in_flight {
+            let submission_index = self.in_flight.pop_front();
+            let poll = wgpu::PollType::Wait { submission_index, timeout: None };
+            self.device.poll(poll).map_err(|error| Error::DeviceLost(one_line(&error.to_string())))?;
+        }
+        self.check()
+    }
+}
+
+/// Runs `make` and turns what the driver refuses in it into an error.
+fn guarded<T>(device: &wgpu::Device, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let made = make();
+    let errors = [internal, validation, memory].map(|scope| pollster::block_on(scope.pop()));
+    match errors.into_iter().rev().flatten().next() {
+        Some(error) => Err(named(&error)),
+        None => made,
+    }
+}
+
+fn named(error: &wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory("the GPU has no room left".into()),
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            Error::Device(one_line(description))
+        }
+    }
+}
+
+/// A message of several lines on one.
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Device for Gpu {
+    fn description(&self) -> String {
+        self.description.clone()
+    }
+
+    fn available_memory(&self) -> Option<u64> {
+        // A GPU's driver does not tell; a software driver uses the host's memory.
+        if self.on_host_memory { super::Host::<f32>::new().available_memory() } else { None }
+    }
+
+    fn allocate(&mut self, storage: &Storage) -> Result<()> {
+        if self.buffers.contains(storage) {
+            return Ok(());
+        }
+        let buffer =
+            guarded(&self.device, || self.buffers.create(&self.device, &self.queue, storage.name(), storage.len()))?;
+        self.buffers.insert(storage, buffer);
+        Ok(())
+    }
+
+    fn load(&mut self, plan: &Plan) -> Result<PlanId> {
+        let memory = plan.memory();
+        let limits = self.device.limits();
+        let largest = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        let binding = plan.calls.iter().flat_map(|call| &call.regions).map(|region| 4 * region.len as u64).max();
+        if memory.largest > limits.max_buffer_size || binding.unwrap_or(0) > largest {
+            return Err(Error::OutOfMemory(format!(
+                "the largest buffer of the plan has {} MB, this GPU allows {} MB",
+                memory.largest >> 20,
+                largest >> 20
+            )));
+        }
+        if let Some(available) = self.available_memory().filter(|&available| memory.total() > available) {
+            let (needed, available) = (memory.total() >> 20, available >> 20);
+            return Err(Error::OutOfMemory(format!("the plan needs {needed} MB, {available} MB are available")));
+        }
+        let missing: Vec<Storage> = plan.storages().filter(|s| !self.buffers.contains(s)).cloned().collect();
+        let loaded = (missing.iter().try_for_each(|storage| self.allocate(storage))).and_then(|()| {
+            let Self { device, queue, buffers, pipelines, .. } = self;
+            let compile = |call: &Call| pipelines.get(device, &*call.kernel);
+            let compiled = guarded(device, || plan.calls.iter().map(compile).collect::<Result<Vec<_>>>())?;
+            guarded(device, || Loaded::new(device, queue, plan, buffers, pipelines, compiled))
+        });
+        match loaded {
+            Ok(loaded) => self.plans.push(Some(loaded)),
+            Err(error) => {
+                missing.iter().for_each(|storage| self.release(storage));
+                return Err(error);
+            }
+        }
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn unload(&mut self, plan: PlanId) {
+        self.plans[plan.0] = None;
+    }
+
+    fn release(&mut self, storage: &Storage) {
+        self.buffers.remove(storage);
+    }
+
+    fn run(&mut self, plan: PlanId, step: &Step) -> Result<()> {
+        let loaded = self.plans[plan.0].as_mut().ok_or_else(|| Error::Device("the plan was unloaded".into()))?;
+        let submissions = loaded.run(&self.device, &self.queue, step)?;
+        self.in_flight.extend(submissions);
+        self.wait_for(IN_FLIGHT)
+    }
+
+    fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {
+        self.allocate(storage)?;
+        self.buffers.write(&self.queue, storage, Element::F32, offset, bytemuck::cast_slice(data))?;
+        self.check()
+    }
+
+    fn upload_integers(&mut self, storage: &Storage, offset: usize, data: &[u32]) -> Result<()> {
+        self.allocate(storage)?;
+        self.buffers.write(&self.queue, storage, Element::U32, offset, data)?;
+        self.check()
+    }
+
+    fn download(&mut self, storage: &Storage) -> Result<Vec<f32>> {
+        self.allocate(storage)?;
+        self.wait_for(0)?;
+        let words = self.buffers.read(&self.device, &self.queue, storage, Element::F32)?;
+        self.check()?;
+        Ok(bytemuck::cast_vec(words))
+    }
+
+    fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>> {
+        self.allocate(storage)?;
+        self.wait_for(0)?;
+        let words = self.buffers.read(&self.device, &self.queue, storage, Element::U32)?;
+        self.check()?;
+        Ok(words)
+    }
+}

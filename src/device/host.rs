@@ -1,0 +1,193 @@
+//! The CPU as a device: it calls the kernels' host functions in order, each of them parallel inside.
+
+use super::{Device, PlanId};
+use crate::error::{Error, Result};
+use crate::plan::{Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
+use std::collections::HashMap;
+
+/// The numbers that the host computes with: `f32` to work, `f64` to check gradients.
+pub trait HostNumber: Real {
+    /// Runs a kernel's host function; `reference` forces the twin.
+    fn compute(kernel: &dyn Kernel, io: &mut Bindings<Self>, reference: bool);
+}
+
+impl HostNumber for f32 {
+    fn compute(kernel: &dyn Kernel, io: &mut Bindings<Self>, reference: bool) {
+        if reference { Twin::<f32>::twin(kernel, io) } else { kernel.host(io) }
+    }
+}
+
+impl HostNumber for f64 {
+    fn compute(kernel: &dyn Kernel, io: &mut Bindings<Self>, _reference: bool) {
+        Twin::<f64>::twin(kernel, io);
+    }
+}
+
+/// A plan with its slots. The storages' places in `buffers` are empty while the plan does not run.
+struct Loaded<T> {
+    calls: Vec<Call>,
+    buffers: Vec<HostBuffer<T>>,
+    storages: Vec<(usize, Storage)>,
+}
+
+/// The host device. Computes in `f32` for work; in `f64` it is the reference that gradients are checked with.
+pub struct Host<T = f32> {
+    storages: HashMap<u64, HostBuffer<T>>,
+    plans: Vec<Option<Loaded<T>>>,
+    reference: bool,
+}
+
+impl<T: HostNumber> Default for Host<T> {
+    fn default() -> Self {
+        Self { storages: HashMap::new(), plans: Vec::new(), reference: false }
+    }
+}
+
+impl<T: HostNumber> Host<T> {
+    /// A host device that runs the kernels' fast host functions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A host device that runs nothing but the twins.
+    pub fn reference() -> Self {
+        Self { reference: true, ..Self::default() }
+    }
+
+    /// The floats of a storage, as they are.
+    pub fn floats(&self, storage: &Storage) -> &[T] {
+        match self.storages.get(&storage.id()) {
+            Some(HostBuffer::Float(data)) => data,
+            _ => &[],
+        }
+    }
+
+    /// The floats of a storage, to be written.
+    pub fn floats_mut(&mut self, storage: &Storage) -> Result<&mut [T]> {
+        self.allocate(storage)?;
+        match self.storages.get_mut(&storage.id()) {
+            Some(HostBuffer::Float(data)) => Ok(data),
+            _ => Err(wrong_element(storage)),
+        }
+    }
+
+    fn room_for(&self, bytes: u64, what: &str) -> Result<()> {
+        match self.available_memory() {
+            Some(available) if bytes > available => Err(Error::OutOfMemory(format!(
+                "{what} needs {} MB, {} MB are available on this machine",
+                bytes >> 20,
+                available >> 20
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn wrong_element(storage: &Storage) -> Error {
+    Error::Device(format!("{} holds {:?}, not what was asked for", storage.name(), storage.element()))
+}
+
+impl<T: HostNumber> Device for Host<T> {
+    fn description(&self) -> String {
+        format!("cpu: {} threads, {}", rayon::current_num_threads(), super::choice::processor_name())
+    }
+
+    fn available_memory(&self) -> Option<u64> {
+        let mut system = sysinfo::System::new().ok()?;
+        system.refresh_memory();
+        let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+        match system.available_memory().min(limit) {
+            0 => None,
+            bytes => Some(bytes),
+        }
+    }
+
+    fn allocate(&mut self, storage: &Storage) -> Result<()> {
+        if !self.storages.contains_key(&storage.id()) {
+            if storage.bytes() > 1 << 20 {
+                self.room_for(storage.bytes(), storage.name())?;
+            }
+            self.storages.insert(storage.id(), HostBuffer::zeros(storage.element(), storage.len()));
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, plan: &Plan) -> Result<PlanId> {
+        let fresh = plan.storages().filter(|storage| !self.storages.contains_key(&storage.id()));
+        let needed = plan.memory().activations + fresh.map(Storage::bytes).sum::<u64>();
+        self.room_for(needed, "the plan")?;
+        for storage in plan.storages() {
+            self.allocate(storage)?;
+        }
+        let mut storages = Vec::new();
+        let buffers = (plan.buffers.iter().enumerate())
+            .map(|(index, place)| match place {
+                Place::Slot { element, len } => HostBuffer::zeros(*element, *len),
+                Place::Storage(storage) => {
+                    storages.push((index, storage.clone()));
+                    HostBuffer::zeros(Element::F32, 0)
+                }
+            })
+            .collect();
+        self.plans.push(Some(Loaded { calls: plan.calls.clone(), buffers, storages }));
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn unload(&mut self, plan: PlanId) {
+        self.plans[plan.0] = None;
+    }
+
+    fn release(&mut self, storage: &Storage) {
+        self.storages.remove(&storage.id());
+    }
+
+    fn run(&mut self, plan: PlanId, step: &Step) -> Result<()> {
+        let loaded = self.plans[plan.0].as_mut().ok_or_else(|| Error::Device("the plan was unloaded".into()))?;
+        let swap = |storages: &mut HashMap<u64, HostBuffer<T>>, buffers: &mut [HostBuffer<T>]| {
+            for (index, storage) in &loaded.storages {
+                if let Some(data) = storages.get_mut(&storage.id()) {
+                    std::mem::swap(data, &mut buffers[*index]);
+                }
+            }
+        };
+        swap(&mut self.storages, &mut loaded.buffers);
+        for call in &loaded.calls {
+            let kernel = &*call.kernel;
+            crate::plan::with_bindings(&mut loaded.buffers, &kernel.bindings(), &call.regions, step, |io| {
+                T::compute(kernel, io, self.reference);
+            });
+        }
+        swap(&mut self.storages, &mut loaded.buffers);
+        Ok(())
+    }
+
+    fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {
+        let floats = self.floats_mut(storage)?;
+        for (float, &value) in floats[offset..offset + data.len()].iter_mut().zip(data) {
+            *float = T::from_f32(value);
+        }
+        Ok(())
+    }
+
+    fn upload_integers(&mut self, storage: &Storage, offset: usize, data: &[u32]) -> Result<()> {
+        self.allocate(storage)?;
+        match self.storages.get_mut(&storage.id()) {
+            Some(HostBuffer::Integer(integers)) => integers[offset..offset + data.len()].copy_from_slice(data),
+            _ => return Err(wrong_element(storage)),
+        }
+        Ok(())
+    }
+
+    fn download(&mut self, storage: &Storage) -> Result<Vec<f32>> {
+        self.allocate(storage)?;
+        Ok(self.floats(storage).iter().map(|&value| value.as_f32()).collect())
+    }
+
+    fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>> {
+        self.allocate(storage)?;
+        match self.storages.get(&storage.id()) {
+            Some(HostBuffer::Integer(integers)) => Ok(integers.clone()),
+            _ => Err(wrong_element(storage)),
+        }
+    }
+}

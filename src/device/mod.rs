@@ -1,0 +1,57 @@
+//! What runs plans: a GPU through wgpu, or the host's cores.
+
+mod choice;
+pub mod gpu;
+mod host;
+
+pub use choice::{Chosen, choose, describe, find};
+pub use host::{Host, HostNumber};
+
+use crate::error::Result;
+use crate::plan::{Plan, Step, Storage};
+
+/// A plan that a device has loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlanId(pub(crate) usize);
+
+/// Runs plans, and keeps the data of the storages that they share.
+pub trait Device {
+    /// One line for people: kind, name, driver.
+    fn description(&self) -> String;
+
+    /// Bytes that can still be allocated, where the device can tell.
+    fn available_memory(&self) -> Option<u64>;
+
+    /// Makes a storage, filled with zeros; does nothing if it is there.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room for it.
+    fn allocate(&mut self, storage: &Storage) -> Result<()>;
+
+    /// Allocates everything that the plan needs and prepares its calls.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room; nothing of the plan stays allocated then.
+    fn load(&mut self, plan: &Plan) -> Result<PlanId>;
+
+    /// Frees a plan's own memory. The storages stay.
+    fn unload(&mut self, plan: PlanId);
+
+    /// Frees a storage's memory. It must not be used by a loaded plan.
+    fn release(&mut self, storage: &Storage);
+
+    /// Runs every call of a plan. May return before the device is done.
+    fn run(&mut self, plan: PlanId, step: &Step) -> Result<()>;
+
+    /// Writes floats into a storage at `offset`.
+    fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()>;
+
+    /// Writes integers into a storage at `offset`.
+    fn upload_integers(&mut self, storage: &Storage, offset: usize, data: &[u32]) -> Result<()>;
+
+    /// Reads a whole storage of floats, after everything that was run before.
+    fn download(&mut self, storage: &Storage) -> Result<Vec<f32>>;
+
+    /// Reads a whole storage of integers, after everything that was run before.
+    fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>>;
+}

@@ -1,0 +1,174 @@
+//! Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) and AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), with the
+//! gradient clipped by its norm on the way.
+
+use super::gradient_norm::chunks;
+use super::{Case, Fill, parallel};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Storage, Twin, Value, shader};
+
+/// The numbers of Adam that do not change during a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Pulls the weights to zero.
+    pub weight_decay: f32,
+    /// Whether the pull is apart from the gradient (AdamW) or part of it.
+    pub decoupled: bool,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, decoupled: false }
+    }
+}
+
+/// One step over a run of a flat buffer: bindings gradient, norm of the whole gradient, parameter, both moments. The
+/// learning rate, the bias corrections and the largest norm are the step block's.
+#[derive(Clone, Copy, Debug)]
+struct AdamStep {
+    len: usize,
+    adam: Adam,
+}
+
+impl AdamStep {
+    /// What the gradient is multiplied with: as PyTorch's `clip_grad_norm_`.
+    fn clip<T: Real>(step: &Step, norm: T) -> T {
+        (T::from_f32(step.clip_norm) / (norm + T::from_f64(1e-6))).min(T::one())
+    }
+}
+
+impl<T: Real> Twin<T> for AdamStep {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (gradient, norm, step) = (io.read(0), io.read(1), io.step());
+        let (parameter, first, second) = (io.write(2), io.write(3), io.write(4));
+        let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;
+        let [beta1, beta2, epsilon, weight_decay] = [beta1, beta2, epsilon, weight_decay].map(T::from_f32);
+        let [rate, correction1, correction2] =
+            [step.learning_rate, step.bias_correction1, step.bias_correction2].map(T::from_f32);
+        let clip = Self::clip(step, norm[0]);
+        for i in 0..self.len {
+            let mut g = gradient[i] * clip;
+            if decoupled {
+                parameter[i] -= rate * weight_decay * parameter[i];
+            } else {
+                g += weight_decay * parameter[i];
+            }
+            first[i] = beta1 * first[i] + (T::one() - beta1) * g;
+            second[i] = beta2 * second[i] + (T::one() - beta2) * g * g;
+            let deviation = (second[i] / correction2).sqrt() + epsilon;
+            parameter[i] -= rate * (first[i] / correction1) / deviation;
+        }
+    }
+}
+
+impl Kernel for AdamStep {
+    fn shader(&self) -> Shader {
+        shader!("adam", "grid", "step")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;
+        let numbers = [beta1, beta2, epsilon, weight_decay].map(f32::to_bits);
+        [&[self.len as u32], &numbers[..], &[decoupled.into()]].concat()
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let update = Binding::update(self.len);
+        vec![Binding::read(self.len), Binding::read(1), update, update, update]
+    }
+    fn groups(&self) -> usize {
+        self.len.div_ceil(1024)
+    }
+    fn flops(&self) -> u64 {
+        14 * self.len as u64
+    }
+    fn host(&self, io: &mut Bindings<f32>) {
+        use rayon::prelude::*;
+        let (gradient, norm, step) = (io.read(0), io.read(1), io.step());
+        let (parameter, first, second) = (io.write(2), io.write(3), io.write(4));
+        let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;
+        let clip = Self::clip(step, norm[0]);
+        let rate = step.learning_rate;
+        let step_size = rate / step.bias_correction1;
+        let root = step.bias_correction2.sqrt().recip();
+        const PIECE: usize = 1 << 14;
+        (parameter.par_chunks_mut(PIECE).zip(first.par_chunks_mut(PIECE)))
+            .zip(second.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE)))
+            .for_each(|((parameter, first), (second, gradient))| {
+                parallel::vectorized(|| {
+                    let moments = first.iter_mut().zip(second.iter_mut());
+                    for ((p, (m, v)), &g) in parameter.iter_mut().zip(moments).zip(gradient) {
+                        let mut g = g * clip;
+                        if decoupled {
+                            *p -= rate * weight_decay * *p;
+                        } else {
+                            g += weight_decay * *p;
+                        }
+                        *m = beta1 * *m + (1.0 - beta1) * g;
+                        *v = beta2 * *v + (1.0 - beta2) * g * g;
+                        *p -= step_size * *m / (v.sqrt() * root + epsilon);
+                    }
+                });
+            });
+    }
+}
+
+/// The flat buffers that an optimiser works on, all of the same length.
+#[derive(Clone, Debug)]
+pub struct OptimizerState {
+    /// The weights.
+    pub parameters: Storage,
+    /// Their gradients.
+    pub gradients: Storage,
+    /// Adam's first moments.
+    pub first_moments: Storage,
+    /// Adam's second moments.
+    pub second_moments: Storage,
+}
+
+/// Records one step of the optimiser. `norm` [1] is the norm of the whole gradient, see
+/// [`gradient_norm`](super::gradient_norm::gradient_norm).
+pub fn adam_step(r: &mut Recorder, state: &OptimizerState, norm: Value, adam: Adam) {
+    for (first, len) in chunks(state.parameters.len()) {
+        let [parameters, gradients, first_moments, second_moments] =
+            [&state.parameters, &state.gradients, &state.first_moments, &state.second_moments]
+                .map(|storage| r.bind(storage, first, &[len]));
+        r.call(AdamStep { len, adam }, &[gradients, norm, parameters, first_moments, second_moments]);
+    }
+}
+
+/// Adam with and without decay, AdamW, clipped and not, the first and a later step.
+pub(super) fn cases() -> Vec<Case> {
+    let adamw = Adam { weight_decay: 0.1, decoupled: true, ..Adam::default() };
+    let mut cases = Vec::new();
+    for (name, len, adam, number, clip_norm) in [
+        ("one", 1, Adam::default(), 0, f32::MAX),
+        ("plain", 1025, Adam::default(), 9, f32::MAX),
+        ("decay, clipped", 333, Adam { weight_decay: 0.1, ..Adam::default() }, 2, 1.0),
+        ("decoupled decay", 2100, adamw, 3, 100.0),
+    ] {
+        let step = Step {
+            learning_rate: 1e-2,
+            bias_correction1: 1.0 - adam.beta1.powi(number + 1),
+            bias_correction2: 1.0 - adam.beta2.powi(number + 1),
+            clip_norm,
+            ..Step::default()
+        };
+        cases.push(
+            Case::new(format!("adam/{name}"))
+                .constant(&[len], Fill::Normal(1.0))
+                .constant(&[len], Fill::Normal(1.0))
+                .constant(&[len], Fill::Normal(0.1))
+                .constant(&[len], Fill::Uniform(0.0, 0.1))
+                .constant(&[1], Fill::Floats(vec![7.5]))
+                .step(step)
+                .records(move |r, v| {
+                    r.call(AdamStep { len, adam }, &[v[1], v[4], v[0], v[2], v[3]]);
+                    Ok(vec![v[0], v[2], v[3]])
+                }),
+        );
+    }
+    cases
+}

@@ -1,0 +1,242 @@
+//! Operations on the last dimension, the channels: joining two values, taking a part of one, and adding a vector to
+//! every pixel.
+
+use super::sum_rows::sum_rows;
+use super::{Case, Fill, parallel};
+use crate::error::{Error, Result};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
+
+/// Where channels lie in a row.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Channels of the whole row.
+    stride: usize,
+    /// The first of those that are meant.
+    first: usize,
+}
+
+/// y\[row, to.first + k\] = x\[row, from.first + k\] for k in 0..count.
+#[derive(Clone, Copy, Debug)]
+struct CopyChannels {
+    rows: usize,
+    from: Place,
+    to: Place,
+    count: usize,
+    /// Writes 0 to the other channels of y, which else stay as they are.
+    fill_zero: bool,
+}
+
+impl CopyChannels {
+    fn copy_row<T: Real>(&self, row: usize, x: &[T], y: &mut [T]) {
+        if self.fill_zero {
+            y.fill(T::zero());
+        }
+        let x = &x[row * self.from.stride + self.from.first..][..self.count];
+        y[self.to.first..][..self.count].copy_from_slice(x);
+    }
+
+    /// The channels of a row of y that are written: the first, and how many.
+    fn written(&self) -> (usize, usize) {
+        if self.fill_zero { (0, self.to.stride) } else { (self.to.first, self.count) }
+    }
+}
+
+impl<T: Real> Twin<T> for CopyChannels {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (x, y) = (io.read(0), io.write(1));
+        for (row, y) in y.chunks_exact_mut(self.to.stride).enumerate() {
+            self.copy_row(row, x, y);
+        }
+    }
+}
+
+impl Kernel for CopyChannels {
+    fn shader(&self) -> Shader {
+        shader!("copy_channels", "grid")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        let (first, width) = self.written();
+        [self.rows, self.from.stride, self.from.first, self.to.stride, self.to.first, self.count, first, width]
+            .map(|size| size as u32)
+            .to_vec()
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let y = self.rows * self.to.stride;
+        let whole = self.written() == (0, self.to.stride);
+        vec![Binding::read(self.rows * self.from.stride), if whole { Binding::write(y) } else { Binding::update(y) }]
+    }
+    fn groups(&self) -> usize {
+        (self.rows * self.written().1).div_ceil(1024)
+    }
+    fn host(&self, io: &mut Bindings<f32>) {
+        let (x, y) = (io.read(0), io.write(1));
+        parallel::for_rows(y, self.to.stride, |row, y| self.copy_row(row, x, y));
+    }
+}
+
+/// y\[n, p, c\] = x\[n, p, c\] + b\[n, c\].
+#[derive(Clone, Copy, Debug)]
+struct AddChannels {
+    pictures: usize,
+    pixels: usize,
+    channels: usize,
+}
+
+impl AddChannels {
+    fn len(&self) -> usize {
+        self.pictures * self.pixels * self.channels
+    }
+}
+
+impl<T: Real> Twin<T> for AddChannels {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (x, b, y) = (io.read(0), io.read(1), io.write(2));
+        for i in 0..self.len() {
+            let (picture, channel) = (i / (self.pixels * self.channels), i % self.channels);
+            y[i] = x[i] + b[picture * self.channels + channel];
+        }
+    }
+}
+
+impl Kernel for AddChannels {
+    fn shader(&self) -> Shader {
+        shader!("add_channels", "grid")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        vec![self.pictures as u32, self.pixels as u32, self.channels as u32]
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let b = self.pictures * self.channels;
+        vec![Binding::read(self.len()), Binding::read(b), Binding::write(self.len())]
+    }
+    fn groups(&self) -> usize {
+        self.len().div_ceil(1024)
+    }
+    fn host(&self, io: &mut Bindings<f32>) {
+        let (x, b, y) = (io.read(0), io.read(1), io.write(2));
+        let channels = self.channels;
+        parallel::for_rows(y, channels, |row, y| {
+            let (x, b) = (&x[row * channels..], &b[row / self.pixels * channels..]);
+            for ((y, &x), &b) in y.iter_mut().zip(x).zip(b) {
+                *y = x + b;
+            }
+        });
+    }
+}
+
+/// The sizes before the last, and the last.
+fn split_last<'a>(r: &'a Recorder, op: &'static str, x: Value) -> Result<(&'a [usize], usize)> {
+    match r.shape(x) {
+        [leading @ .., channels] if *channels > 0 => Ok((leading, *channels)),
+        shape => Err(Error::Shape { op, message: format!("found shape {shape:?}, expected [.., channels]") }),
+    }
+}
+
+/// a [.., A] and b [.., B] side by side: [.., A + B].
+pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
+    const OP: &str = "concat_channels";
+    let ((leading, from_a), (leading_b, from_b)) = (split_last(r, OP, a)?, split_last(r, OP, b)?);
+    if leading != leading_b {
+        let message = format!("{:?} and {:?} differ before the last size", r.shape(a), r.shape(b));
+        return Err(Error::Shape { op: OP, message });
+    }
+    let rows: usize = leading.iter().product();
+    let stride = from_a + from_b;
+    let y = r.f32(&[leading, &[stride]].concat());
+    let parts = [(a, from_a, 0), (b, from_b, from_a)];
+    for (part, count, first) in parts {
+        let (from, to) = (Place { stride: count, first: 0 }, Place { stride, first });
+        r.call(CopyChannels { rows, from, to, count, fill_zero: false }, &[part, y]);
+    }
+    r.differentiable(y, &[a, b], move |r, dy| {
+        for (part, count, first) in parts {
+            if let Some(gradient) = r.new_gradient(part) {
+                let (from, to) = (Place { stride, first }, Place { stride: count, first: 0 });
+                r.call(CopyChannels { rows, from, to, count, fill_zero: false }, &[dy, gradient]);
+            }
+        }
+        Ok(())
+    });
+    Ok(y)
+}
+
+/// Channels `first..first + count` of x [.., C]: [.., count].
+pub fn slice_channels(r: &mut Recorder, x: Value, first: usize, count: usize) -> Result<Value> {
+    let (leading, stride) = split_last(r, "slice_channels", x)?;
+    if count == 0 || first + count > stride {
+        let message = format!("channels {first}..{} of {:?} do not exist", first + count, r.shape(x));
+        return Err(Error::Shape { op: "slice_channels", message });
+    }
+    let rows: usize = leading.iter().product();
+    let (whole, slice) = (Place { stride, first }, Place { stride: count, first: 0 });
+    let y = r.f32(&[leading, &[count]].concat());
+    r.call(CopyChannels { rows, from: whole, to: slice, count, fill_zero: false }, &[x, y]);
+    r.differentiable(y, &[x], move |r, dy| {
+        if let Some(dx) = r.new_gradient(x) {
+            r.call(CopyChannels { rows, from: slice, to: whole, count, fill_zero: true }, &[dy, dx]);
+        }
+        Ok(())
+    });
+    Ok(y)
+}
+
+/// x [N, .., C] + b [N, C], the same for every pixel of a picture: how a time embedding enters a block.
+pub fn add_channels(r: &mut Recorder, x: Value, b: Value) -> Result<Value> {
+    let shape = r.shape(x).to_vec();
+    let [pictures, channels] = r.dims("add_channels", b)?;
+    if shape.len() < 2 || shape[0] != pictures || shape[shape.len() - 1] != channels {
+        let message = format!("x {shape:?} and b [{pictures}, {channels}] differ in the first or the last size");
+        return Err(Error::Shape { op: "add_channels", message });
+    }
+    let pixels = shape[1..shape.len() - 1].iter().product();
+    let y = r.f32(&shape);
+    r.call(AddChannels { pictures, pixels, channels }, &[x, b, y]);
+    r.differentiable(y, &[x, b], move |r, dy| {
+        r.pass_gradient(x, dy);
+        if let Some(db) = r.gradient_target(b) {
+            sum_rows(r, dy, pictures, pixels, channels, db)?;
+        }
+        Ok(())
+    });
+    Ok(y)
+}
+
+/// One channel, odd sizes, more than one workgroup; a value beside itself, all channels, a value cut in two, and so
+/// many pixels that their sum takes two passes.
+pub(super) fn cases() -> Vec<Case> {
+    let normal = || Fill::Normal(1.0);
+    let concat = |a: &[usize], b: &[usize]| {
+        Case::new(format!("concat_channels/{a:?} {b:?}"))
+            .input(a, normal())
+            .input(b, normal())
+            .records(|r, v| Ok(vec![concat_channels(r, v[0], v[1])?]))
+    };
+    let slice = |x: &[usize], first: usize, count: usize| {
+        Case::new(format!("slice_channels/{x:?} {first}..{}", first + count))
+            .input(x, normal())
+            .records(move |r, v| Ok(vec![slice_channels(r, v[0], first, count)?]))
+    };
+    let add = |x: &[usize], b: &[usize]| {
+        Case::new(format!("add_channels/{x:?} {b:?}"))
+            .input(x, normal())
+            .input(b, normal())
+            .records(|r, v| Ok(vec![add_channels(r, v[0], v[1])?]))
+    };
+    vec![
+        concat(&[1, 1], &[1, 1]),
+        concat(&[2, 3, 5, 4], &[2, 3, 5, 3]),
+        concat(&[3, 50, 24], &[3, 50, 9]),
+        Case::new("concat_channels/with itself")
+            .input(&[2, 3, 5], normal())
+            .records(|r, v| Ok(vec![concat_channels(r, v[0], v[0])?])),
+        slice(&[1, 1], 0, 1),
+        slice(&[2, 3, 3, 7], 2, 3),
+        slice(&[3, 50, 24], 0, 17),
+        Case::new("slice_channels/in two")
+            .input(&[2, 5, 9], normal())
+            .records(|r, v| Ok(vec![slice_channels(r, v[0], 0, 4)?, slice_channels(r, v[0], 4, 5)?])),
+        add(&[1, 1], &[1, 1]),
+        add(&[2, 3, 5, 7], &[2, 7]),
+        add(&[2, 40, 30, 3], &[2, 3]),
+    ]
+}

@@ -1,0 +1,181 @@
+//! Runs the registry's cases on a device and compares them with the twins in `f64`.
+
+use super::Case;
+use super::silu::silu;
+use crate::device::{Device, Host};
+use crate::error::Result;
+use crate::plan::{Element, Plan, Recorder, Storage, Value, add};
+
+/// A case, recorded: what to upload, what to run, what to compare.
+pub struct Built {
+    /// Forward calls, and backward calls where the case is differentiable.
+    pub plan: Plan,
+    /// The case's inputs.
+    pub inputs: Vec<Storage>,
+    /// The gradient of the first output, which the backward calls start from.
+    pub upstream: Option<Storage>,
+    /// Outputs, by number.
+    pub outputs: Vec<Storage>,
+    /// Gradients of the inputs that are differentiated, by number of the input.
+    pub gradients: Vec<(usize, Storage)>,
+}
+
+/// Where an operation is put for a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Between its inputs and its outputs alone.
+    Alone,
+    /// In the middle of a graph: every input x becomes x + silu(x), every output likewise, so that gradients flow
+    /// through it and are summed on both sides.
+    MidGraph,
+}
+
+fn fork(r: &mut Recorder, value: Value) -> Result<Value> {
+    let other = silu(r, value)?;
+    add(r, value, other)
+}
+
+/// Records a case.
+///
+/// # Errors
+/// What the operation says of its shapes.
+pub fn build(case: &Case, position: Position) -> Result<Built> {
+    let mut r = Recorder::new();
+    let mut inputs = Vec::new();
+    let mut leaves = Vec::new();
+    let mut values = Vec::new();
+    for (number, input) in case.inputs.iter().enumerate() {
+        let storage = Storage::new(format!("input {number}"), input.element(), input.len());
+        let leaf = r.input(&storage, &input.shape);
+        let mut value = leaf;
+        if input.differentiate {
+            r.require_gradient(leaf);
+            if position == Position::MidGraph {
+                value = fork(&mut r, leaf)?;
+            }
+        }
+        inputs.push(storage);
+        leaves.push(leaf);
+        values.push(value);
+    }
+    let mut results = case.record(&mut r, &values)?;
+    let mut upstream = None;
+    if case.differentiable() {
+        if position == Position::MidGraph {
+            results[0] = fork(&mut r, results[0])?;
+        }
+        let shape = r.shape(results[0]).to_vec();
+        let storage = Storage::f32("upstream", shape.iter().product());
+        let gradient = r.input(&storage, &shape);
+        r.backward(results[0], gradient)?;
+        upstream = Some(storage);
+    }
+    let outputs = results.iter().enumerate().map(|(i, &value)| r.export(&format!("output {i}"), value)).collect();
+    let mut gradients = Vec::new();
+    for (number, &leaf) in leaves.iter().enumerate().filter(|(number, _)| case.inputs[*number].differentiate) {
+        if let Some(gradient) = r.gradient(leaf) {
+            gradients.push((number, r.export(&format!("gradient {number}"), gradient)));
+        }
+    }
+    Ok(Built { plan: r.finish(), inputs, upstream, outputs, gradients })
+}
+
+/// Uploads a case's inputs and a random upstream gradient.
+///
+/// # Errors
+/// The device's.
+pub fn upload(case: &Case, built: &Built, device: &mut dyn Device) -> Result<()> {
+    for (number, (input, storage)) in case.inputs.iter().zip(&built.inputs).enumerate() {
+        match input.element() {
+            Element::F32 => device.upload(storage, 0, &input.floats(number as u32))?,
+            Element::U32 => device.upload_integers(storage, 0, &input.integers(number as u32))?,
+        }
+    }
+    if let Some(upstream) = &built.upstream {
+        let random = super::Input { shape: vec![upstream.len()], fill: super::Fill::Normal(1.0), differentiate: false };
+        device.upload(upstream, 0, &random.floats(1000))?;
+    }
+    Ok(())
+}
+
+/// A tensor that a case has made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensor {
+    /// Floats.
+    Floats(Vec<f32>),
+    /// Integers.
+    Integers(Vec<u32>),
+}
+
+/// Runs a recorded case on a device and reads back its outputs and gradients, in that order.
+///
+/// # Errors
+/// The device's.
+pub fn run(case: &Case, built: &Built, device: &mut dyn Device) -> Result<Vec<Tensor>> {
+    let plan = device.load(&built.plan)?;
+    upload(case, built, device)?;
+    device.run(plan, &case.step)?;
+    let all = built.outputs.iter().chain(built.gradients.iter().map(|(_, storage)| storage));
+    let tensors = all
+        .map(|storage| match storage.element() {
+            Element::F32 => Ok(Tensor::Floats(device.download(storage)?)),
+            Element::U32 => Ok(Tensor::Integers(device.download_integers(storage)?)),
+        })
+        .collect();
+    device.unload(plan);
+    tensors
+}
+
+/// How far a device is from the twins in one case.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The case's name.
+    pub name: String,
+    /// The largest difference, relative to the largest value of the tensor; infinite for NaN or other integers.
+    pub difference: f64,
+    /// What is allowed.
+    pub tolerance: f64,
+}
+
+impl Outcome {
+    /// Whether the device computes this case rightly.
+    pub fn passed(&self) -> bool {
+        self.difference <= self.tolerance
+    }
+}
+
+/// The largest difference between two tensors relative to the largest expected value (or to 1, if that is tiny).
+pub fn relative_difference(found: &[f32], expected: &[f64]) -> f64 {
+    let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let scale = if largest > 1e-12 { largest } else { 1.0 };
+    let difference = |(&found, &expected): (&f32, &f64)| (f64::from(found) - expected).abs();
+    found
+        .iter()
+        .zip(expected)
+        .map(difference)
+        .fold(0.0f64, |worst, d| if d.is_nan() { f64::INFINITY } else { worst.max(d) })
+        / scale
+}
+
+/// Compares a device with the twins in `f64` in one case.
+///
+/// # Errors
+/// The device's.
+pub fn compare(case: &Case, device: &mut dyn Device) -> Result<Outcome> {
+    let built = build(case, Position::Alone)?;
+    let found = run(case, &built, device)?;
+    let mut reference = Host::<f64>::reference();
+    let expected = run(case, &built, &mut reference)?;
+    let storages = built.outputs.iter().chain(built.gradients.iter().map(|(_, storage)| storage));
+    let mut worst = 0.0f64;
+    for ((found, expected), storage) in found.iter().zip(&expected).zip(storages) {
+        worst = worst.max(match (found, expected) {
+            (Tensor::Floats(found), _) => relative_difference(found, reference.floats(storage)),
+            (found, expected) if found == expected => 0.0,
+            _ => f64::INFINITY,
+        });
+    }
+    built.inputs.iter().chain(&built.upstream).chain(&built.outputs).for_each(|storage| device.release(storage));
+    built.gradients.iter().for_each(|(_, storage)| device.release(storage));
+    Ok(Outcome { name: case.name.clone(), difference: worst, tolerance: case.tolerance })
+}

@@ -1,0 +1,185 @@
+//! The forward process, x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4), with t and eps drawn where
+//! they are used, or given.
+
+use super::random::{Purpose, normal, picture_key, threefry2x32};
+use super::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, Table, schedule_tables};
+use super::{Case, Fill};
+use crate::error::{Error, Result};
+use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    pictures: usize,
+    /// Elements of a picture.
+    elements: usize,
+    timesteps: usize,
+}
+
+impl Sizes {
+    fn parameters(&self) -> Vec<u32> {
+        vec![self.pictures as u32, self.elements as u32, self.timesteps as u32]
+    }
+
+    fn noisy<T: Real>(&self, tables: &[T], timestep: u32, x0: T, noise: T) -> T {
+        let at = |table: Table| tables[table as usize * self.timesteps + timestep as usize];
+        at(Table::AlphasCumprod).sqrt() * x0 + at(Table::OneMinusAlphasCumprod).sqrt() * noise
+    }
+}
+
+/// Draws t and eps of every picture of the batch and writes x_t, eps and t.
+#[derive(Clone, Copy, Debug)]
+struct Drawn(Sizes);
+
+impl<T: Real> Twin<T> for Drawn {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (tables, x0, step) = (io.read(0), io.read(1), io.step());
+        let (noisy, noise, timesteps) = (io.write(2), io.write(3), io.write_integers(4));
+        let Sizes { elements, .. } = self.0;
+        let Step { seed, step, first_picture, .. } = *step;
+        for (picture, timestep) in timesteps.iter_mut().enumerate() {
+            let number = first_picture.wrapping_add(picture as u32);
+            let timestep_key = picture_key(seed, Purpose::TrainingTimestep, number);
+            *timestep = threefry2x32(timestep_key, [step, 0])[0] % self.0.timesteps as u32;
+            let noise_key = picture_key(seed, Purpose::TrainingNoise, number);
+            for element in 0..elements {
+                let i = picture * elements + element;
+                noise[i] = normal(noise_key, step, element);
+                noisy[i] = self.0.noisy(tables, *timestep, x0[i], noise[i]);
+            }
+        }
+    }
+}
+
+impl Kernel for Drawn {
+    fn shader(&self) -> Shader {
+        shader!("forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        self.0.parameters()
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let Sizes { pictures, elements, timesteps } = self.0;
+        let len = pictures * elements;
+        vec![
+            Binding::read(TABLES * timesteps),
+            Binding::read(len),
+            Binding::write(len),
+            Binding::write(len),
+            Binding::write(pictures).integers(),
+        ]
+    }
+    fn groups(&self) -> usize {
+        (self.0.pictures * self.0.elements.div_ceil(2)).div_ceil(256)
+    }
+}
+
+/// x_t for t and eps that are given.
+#[derive(Clone, Copy, Debug)]
+struct Given(Sizes);
+
+impl<T: Real> Twin<T> for Given {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (tables, x0, noise, timesteps) = (io.read(0), io.read(1), io.read(2), io.read_integers(3));
+        let noisy = io.write(4);
+        for i in 0..noisy.len() {
+            noisy[i] = self.0.noisy(tables, timesteps[i / self.0.elements], x0[i], noise[i]);
+        }
+    }
+}
+
+impl Kernel for Given {
+    fn shader(&self) -> Shader {
+        shader!("forward_process_given", "grid")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        self.0.parameters()
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let Sizes { pictures, elements, timesteps } = self.0;
+        let pixels = Binding::read(pictures * elements);
+        vec![
+            Binding::read(TABLES * timesteps),
+            pixels,
+            pixels,
+            Binding::read(pictures).integers(),
+            Binding::write(pictures * elements),
+        ]
+    }
+    fn groups(&self) -> usize {
+        (self.0.pictures * self.0.elements).div_ceil(1024)
+    }
+}
+
+/// What the forward process makes of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Noisy {
+    /// x_t, shaped as x_0.
+    pub sample: Value,
+    /// eps, shaped as x_0.
+    pub noise: Value,
+    /// t of every picture.
+    pub timesteps: Value,
+}
+
+fn sizes(r: &Recorder, tables: Value, x0: Value) -> Result<Sizes> {
+    let wrong = || {
+        let message = format!("tables {:?} and x_0 {:?} do not fit", r.shape(tables), r.shape(x0));
+        Error::Shape { op: "forward_process", message }
+    };
+    let (&[TABLES, timesteps], &[pictures, ..]) = (r.shape(tables), r.shape(x0)) else { return Err(wrong()) };
+    Ok(Sizes { pictures, elements: r.len(x0) / pictures.max(1), timesteps })
+}
+
+/// Draws a timestep, uniformly, and noise for every picture of x_0 [pictures, ..], by the step's seed and number.
+pub fn forward_process(r: &mut Recorder, tables: Value, x0: Value) -> Result<Noisy> {
+    let sizes = sizes(r, tables, x0)?;
+    let shape = r.shape(x0).to_vec();
+    let (sample, noise) = (r.f32(&shape), r.f32(&shape));
+    let timesteps = r.value(Element::U32, &[sizes.pictures]);
+    r.call(Drawn(sizes), &[tables, x0, sample, noise, timesteps]);
+    Ok(Noisy { sample, noise, timesteps })
+}
+
+/// x_t for given noise, shaped as x_0, and timesteps [pictures]. Timesteps are validated before they are uploaded.
+pub fn add_noise(r: &mut Recorder, tables: Value, x0: Value, noise: Value, timesteps: Value) -> Result<Value> {
+    let sizes = sizes(r, tables, x0)?;
+    let shape = r.shape(x0).to_vec();
+    if r.shape(noise) != shape || r.shape(timesteps) != [sizes.pictures] {
+        let message = format!("x_0 {shape:?}, noise {:?}, timesteps {:?}", r.shape(noise), r.shape(timesteps));
+        return Err(Error::Shape { op: "add_noise", message });
+    }
+    let sample = r.f32(&shape);
+    r.call(Given(sizes), &[tables, x0, noise, timesteps, sample]);
+    Ok(sample)
+}
+
+/// Odd picture sizes, one element, more than one workgroup; every end of the schedule.
+pub(super) fn cases() -> Vec<Case> {
+    let linear =
+        ScheduleTables { schedule: BetaSchedule::Linear, timesteps: 1000, beta_start: 1e-4, beta_end: 0.02 };
+    let mut cases = Vec::new();
+    for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1]] {
+        let step = Step { step: 7, first_picture: 64, ..Step::seeded(99) };
+        cases.push(
+            Case::new(format!("forward_process/drawn {shape:?}"))
+                .constant(&shape, Fill::Uniform(-1.0, 1.0))
+                .step(step)
+                .records(move |r, v| {
+                    let tables = schedule_tables(r, linear);
+                    let noisy = forward_process(r, tables, v[0])?;
+                    Ok(vec![noisy.sample, noisy.noise, noisy.timesteps])
+                }),
+        );
+        cases.push(
+            Case::new(format!("forward_process/given {shape:?}"))
+                .constant(&shape, Fill::Uniform(-1.0, 1.0))
+                .constant(&shape, Fill::Normal(1.0))
+                .constant(&shape[..1], Fill::Integers(vec![0, 999, 500]))
+                .records(move |r, v| {
+                    let tables = schedule_tables(r, linear);
+                    Ok(vec![add_noise(r, tables, v[0], v[1], v[2])?])
+                }),
+        );
+    }
+    cases
+}

@@ -1,0 +1,286 @@
+//! Matrix products: plain, batched, of transposed operands.
+
+use super::{Case, Fill};
+use crate::error::{Error, Result};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, shader};
+use rayon::prelude::*;
+
+/// Strides of a batch of matrices, in elements. Swapping `row` and `column` transposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// From one outer batch to the next.
+    pub outer: usize,
+    /// From one inner batch to the next.
+    pub inner: usize,
+    /// From one row to the next.
+    pub row: usize,
+    /// From one column to the next.
+    pub column: usize,
+}
+
+impl Operand {
+    /// Matrices of `rows` x `columns`, one after the other, row by row.
+    pub fn dense(rows: usize, columns: usize) -> Self {
+        Self { outer: rows * columns, inner: 0, row: columns, column: 1 }
+    }
+
+    /// The transposed matrices.
+    pub fn transposed(self) -> Self {
+        Self { row: self.column, column: self.row, ..self }
+    }
+}
+
+/// `c = scale a b (+ bias) (+ c)`: `rows` x `columns` from `rows` x `depth` and `depth` x `columns`, for
+/// `batches[0]` x `batches[1]` matrices.
+#[derive(Clone, Copy, Debug)]
+pub struct Matmul {
+    /// Rows of `a` and `c`.
+    pub rows: usize,
+    /// Columns of `b` and `c`.
+    pub columns: usize,
+    /// Columns of `a`, rows of `b`.
+    pub depth: usize,
+    /// Outer and inner batches: pictures and heads, say.
+    pub batches: [usize; 2],
+    /// Strides of `a`.
+    pub a: Operand,
+    /// Strides of `b`.
+    pub b: Operand,
+    /// Strides of `c`.
+    pub c: Operand,
+    /// Factor of the product.
+    pub scale: f32,
+    /// Adds a bias of `columns` elements to every row; without one, the third binding is not read.
+    pub has_bias: bool,
+    /// Adds to `c`.
+    pub accumulate: bool,
+}
+
+impl Matmul {
+    /// One product of dense matrices.
+    pub fn dense(rows: usize, columns: usize, depth: usize) -> Self {
+        Self {
+            rows,
+            columns,
+            depth,
+            batches: [1, 1],
+            a: Operand::dense(rows, depth),
+            b: Operand::dense(depth, columns),
+            c: Operand::dense(rows, columns),
+            scale: 1.0,
+            has_bias: false,
+            accumulate: false,
+        }
+    }
+
+    /// Elements from the first to the last that an operand touches.
+    fn extent(&self, operand: Operand, rows: usize, columns: usize) -> usize {
+        let last = |count: usize, stride: usize| (count - 1) * stride;
+        let [outer, inner] = self.batches;
+        let empty = rows * columns * outer * inner == 0;
+        let batch = || last(outer, operand.outer) + last(inner, operand.inner);
+        if empty { 0 } else { batch() + last(rows, operand.row) + last(columns, operand.column) + 1 }
+    }
+
+    fn first(&self, operand: Operand, batch: usize) -> usize {
+        batch / self.batches[1] * operand.outer + batch % self.batches[1] * operand.inner
+    }
+
+    /// Records it. Without a bias, `bias` is any value that is only read, such as `b`.
+    pub fn record(self, r: &mut Recorder, a: Value, b: Value, bias: Option<Value>, c: Value) {
+        let kernel = Self { has_bias: bias.is_some(), ..self };
+        r.call(kernel, &[a, b, bias.unwrap_or(b), c]);
+    }
+}
+
+impl<T: Real> Twin<T> for Matmul {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (a, b, bias, c) = (io.read(0), io.read(1), io.read(2), io.write(3));
+        for batch in 0..self.batches[0] * self.batches[1] {
+            let (a, b) = (&a[self.first(self.a, batch)..], &b[self.first(self.b, batch)..]);
+            let first = self.first(self.c, batch);
+            for row in 0..self.rows {
+                for column in 0..self.columns {
+                    let term = |k| a[row * self.a.row + k * self.a.column] * b[k * self.b.row + column * self.b.column];
+                    let mut sum = T::from_f32(self.scale) * (0..self.depth).map(term).sum::<T>();
+                    if self.has_bias {
+                        sum += bias[column];
+                    }
+                    let c = &mut c[first + row * self.c.row + column * self.c.column];
+                    *c = if self.accumulate { *c + sum } else { sum };
+                }
+            }
+        }
+    }
+}
+
+impl Kernel for Matmul {
+    fn shader(&self) -> Shader {
+        shader!("matmul", "grid", "tile")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        let operand = |o: Operand| [o.outer as u32, o.inner as u32, o.row as u32, o.column as u32];
+        let [outer, inner] = self.batches;
+        let sizes = [self.rows, self.columns, self.depth, outer * inner, inner].map(|size| size as u32);
+        let rest = [self.scale.to_bits(), self.has_bias.into(), self.accumulate.into()];
+        [&operand(self.a)[..], &operand(self.b), &operand(self.c), &sizes, &rest].concat()
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let b = self.extent(self.b, self.depth, self.columns);
+        vec![
+            Binding::read(self.extent(self.a, self.rows, self.depth)),
+            Binding::read(b),
+            Binding::read(if self.has_bias { self.columns } else { b }),
+            Binding::write_or_add(self.extent(self.c, self.rows, self.columns), self.accumulate),
+        ]
+    }
+    fn groups(&self) -> usize {
+        self.batches[0] * self.batches[1] * self.rows.div_ceil(64) * self.columns.div_ceil(64)
+    }
+    fn flops(&self) -> u64 {
+        2 * (self.batches[0] * self.batches[1] * self.rows * self.columns * self.depth) as u64
+    }
+    fn host(&self, io: &mut Bindings<f32>) {
+        let (a, b, bias, c) = (io.read(0), io.read(1), io.read(2), io.write(3));
+        let batches = self.batches[0] * self.batches[1];
+        // One large product is cut into pieces of rows, many products are shared out whole. The pieces depend on the
+        // sizes alone, so that the sums do not depend on the number of threads.
+        let piece = if batches > 1 { self.rows } else { self.rows.div_ceil(8).next_multiple_of(16).max(64) };
+        let pieces = self.rows.div_ceil(piece);
+        let c = Destination(c.as_mut_ptr());
+        (0..batches * pieces).into_par_iter().for_each(|task| {
+            let (batch, first_row) = (task / pieces, task % pieces * piece);
+            let rows = piece.min(self.rows - first_row);
+            let a = &a[self.first(self.a, batch) + first_row * self.a.row..];
+            let b = &b[self.first(self.b, batch)..];
+            let place = self.first(self.c, batch) + first_row * self.c.row;
+            // SAFETY: the bindings hold `extent` elements of each operand, and the tasks write disjoint rows of
+            // disjoint matrices.
+            unsafe {
+                let c = c.at(place);
+                if self.has_bias {
+                    for row in 0..rows {
+                        for (column, &bias) in bias.iter().enumerate().take(self.columns) {
+                            let c = c.add(row * self.c.row + column * self.c.column);
+                            *c = if self.accumulate { *c + bias } else { bias };
+                        }
+                    }
+                }
+                let stride = |stride: usize| stride as isize;
+                gemm::gemm(
+                    rows,
+                    self.columns,
+                    self.depth,
+                    c,
+                    stride(self.c.column),
+                    stride(self.c.row),
+                    self.accumulate || self.has_bias,
+                    a.as_ptr(),
+                    stride(self.a.column),
+                    stride(self.a.row),
+                    b.as_ptr(),
+                    stride(self.b.column),
+                    stride(self.b.row),
+                    1.0,
+                    self.scale,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::None,
+                );
+            }
+        });
+    }
+}
+
+/// A pointer that tasks may share because they write to different places behind it.
+#[derive(Clone, Copy)]
+struct Destination(*mut f32);
+// SAFETY: see the type; every use says why its places are disjoint.
+unsafe impl Send for Destination {}
+unsafe impl Sync for Destination {}
+
+impl Destination {
+    unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller's offset is inside the buffer.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// A product of `a` and `b` with either operand transposed: [rows, depth] x [depth, columns], or the same with equal
+/// leading batch sizes.
+pub fn matmul(r: &mut Recorder, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> Result<Value> {
+    let (a_shape, b_shape) = (r.shape(a).to_vec(), r.shape(b).to_vec());
+    let wrong = || Error::Shape { op: "matmul", message: format!("{a_shape:?} and {b_shape:?} do not fit") };
+    let ([a_batch @ .., a0, a1], [b_batch @ .., b0, b1]) = (&a_shape[..], &b_shape[..]) else { return Err(wrong()) };
+    let (rows, depth) = if transpose_a { (*a1, *a0) } else { (*a0, *a1) };
+    let (b_depth, columns) = if transpose_b { (*b1, *b0) } else { (*b0, *b1) };
+    if depth != b_depth || a_batch != b_batch {
+        return Err(wrong());
+    }
+    let batches = a_batch.iter().product();
+    let transposed = |operand: Operand, transpose| if transpose { operand.transposed() } else { operand };
+    let kernel = Matmul {
+        batches: [batches, 1],
+        a: transposed(Operand::dense(*a0, *a1), transpose_a),
+        b: transposed(Operand::dense(*b0, *b1), transpose_b),
+        ..Matmul::dense(rows, columns, depth)
+    };
+    Ok(kernel.product(r, a, b, &[a_batch, &[rows, columns]].concat()))
+}
+
+impl Matmul {
+    /// Records c = scale a b, of the given shape, with its backward rule.
+    pub fn product(self, r: &mut Recorder, a: Value, b: Value, shape: &[usize]) -> Value {
+        let c = r.f32(shape);
+        self.record(r, a, b, None, c);
+        r.differentiable(c, &[a, b], move |r, dc| {
+            if let Some(da) = r.gradient_target(a) {
+                self.grad_a(r, dc, b, da);
+            }
+            if let Some(db) = r.gradient_target(b) {
+                self.grad_b(r, dc, a, db);
+            }
+            Ok(())
+        });
+        c
+    }
+
+    /// da = scale dc b^T, laid out as `a` is.
+    pub fn grad_a(self, r: &mut Recorder, dc: Value, b: Value, da: Target) {
+        let kernel = Self { columns: self.depth, depth: self.columns, a: self.c, b: self.b.transposed(), c: self.a, ..self };
+        Self { accumulate: da.accumulate, ..kernel }.record(r, dc, b, None, da.value);
+    }
+
+    /// db = scale a^T dc, laid out as `b` is.
+    pub fn grad_b(self, r: &mut Recorder, dc: Value, a: Value, db: Target) {
+        let kernel = Self { rows: self.depth, depth: self.rows, a: self.a.transposed(), b: self.c, c: self.b, ..self };
+        Self { accumulate: db.accumulate, ..kernel }.record(r, a, dc, None, db.value);
+    }
+}
+
+/// Every transposition, batches, one element, tiles with ragged edges.
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (batches, rows, columns, depth) in [(1, 1, 1, 1), (1, 9, 13, 17), (3, 5, 70, 4), (1, 130, 65, 33)] {
+        for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let shape = |rows, columns, transpose| {
+                let matrix = if transpose { [columns, rows] } else { [rows, columns] };
+                if batches > 1 { [&[batches][..], &matrix].concat() } else { matrix.to_vec() }
+            };
+            let letter = |transpose| if transpose { 't' } else { 'n' };
+            let name = format!(
+                "matmul/{}{} {batches}x{rows}x{columns}x{depth}",
+                letter(transpose_a),
+                letter(transpose_b)
+            );
+            cases.push(
+                Case::new(name)
+                    .input(&shape(rows, depth, transpose_a), Fill::Normal(1.0))
+                    .input(&shape(depth, columns, transpose_b), Fill::Normal(1.0))
+                    .records(move |r, v| Ok(vec![matmul(r, v[0], v[1], transpose_a, transpose_b)?])),
+            );
+        }
+    }
+    cases
+}

@@ -1,0 +1,51 @@
+//! Every operation, one file a family: the kernel (sizes, bindings, host twin), the function that records it with
+//! its backward rule, and the cases that it is tested with.
+
+mod case;
+pub mod check;
+mod geometry;
+mod parallel;
+mod vector;
+
+pub use case::{Case, Fill, Input};
+pub use geometry::Geometry;
+
+/// Declares the families and gathers their cases: the one line that a new file adds outside itself is here.
+macro_rules! registry {
+    ($($family:ident,)*) => {
+        $(pub mod $family;)*
+
+        /// Every case of every operation: what `aquatint check` and the tests run.
+        pub fn cases() -> Vec<Case> {
+            let mut cases = Vec::new();
+            $(cases.extend($family::cases());)*
+            cases
+        }
+    };
+}
+
+registry! {
+    adam,
+    attention,
+    average_pool,
+    channels,
+    class_embedding,
+    convolution,
+    ema,
+    forward_process,
+    gradient_norm,
+    group_norm,
+    linear,
+    matmul,
+    mse,
+    random,
+    residual,
+    reverse_step,
+    schedule_tables,
+    silu,
+    softmax,
+    sum_rows,
+    timestep_embedding,
+    total,
+    upsample,
+}

@@ -1,0 +1,35 @@
+//! Sharing a host function's work out to the cores, in vector instructions.
+
+use rayon::prelude::*;
+
+/// Elements that one task handles: large enough to hide the cost of a task, small enough to share out.
+const PIECE: usize = 1 << 14;
+
+/// Runs `work` compiled for the vector instructions of this machine's processor.
+#[inline(always)]
+pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// Calls `work(first, piece)` on pieces of `out`, on all cores; `first` is the index of the piece's first element.
+pub(super) fn for_elements<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
+    for_rows(out, PIECE, |index, piece| work(index * PIECE, piece));
+}
+
+/// Calls `work(index, row)` on the rows of `len` elements that `out` consists of, on all cores.
+pub(super) fn for_rows<T: Send>(out: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() <= len {
+        return vectorized(|| work(0, out));
+    }
+    out.par_chunks_mut(len).enumerate().for_each(|(index, row)| vectorized(|| work(index, row)));
+}
+
+/// The same over two outputs that are cut at the same places.
+pub(super) fn for_rows2<T: Send, U: Send>(
+    (a, a_len): (&mut [T], usize),
+    (b, b_len): (&mut [U], usize),
+    work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    (a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len)).enumerate())
+        .for_each(|(index, (a, b))| vectorized(|| work(index, a, b)));
+}

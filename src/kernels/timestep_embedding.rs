@@ -1,0 +1,126 @@
+//! The sinusoidal embedding of timesteps (Vaswani et al. 2017, arXiv 1706.03762, section 3.5), as diffusers'
+//! `get_timestep_embedding` lays it out.
+
+use super::{Case, Fill};
+use crate::error::{Error, Result};
+use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Twin, Value, shader};
+use std::f64::consts::TAU;
+
+/// Most frequencies: what the shader's uniform block has room for.
+const MOST_FREQUENCIES: usize = 1024;
+/// A whole turn, in the units of a phase.
+const TURN: f64 = 4_294_967_296.0;
+
+/// What an embedding looks like; the names are those of a diffusers configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinusoidalEmbedding {
+    /// Numbers a timestep is turned into, at most 2049. The last is 0 if this is odd.
+    pub dim: usize,
+    /// The cosines come first.
+    pub flip_sin_to_cos: bool,
+    /// Frequency i is 10000^(-i / (dim / 2 - freq_shift)) radians a timestep: 1 makes the last one 1 / 10000.
+    pub freq_shift: usize,
+}
+
+impl SinusoidalEmbedding {
+    fn frequencies(&self) -> usize {
+        self.dim / 2
+    }
+
+    /// The frequencies in 2^-32 turns a timestep. A timestep times such a number, in wrapping integers, is the angle
+    /// less its whole turns: nothing is lost as in reducing a large float.
+    fn phases(&self) -> Vec<u32> {
+        let last = (self.frequencies() - self.freq_shift) as f64;
+        let frequency = |i: usize| 10_000_f64.powf(-(i as f64) / last);
+        (0..self.frequencies()).map(|i| (frequency(i) / TAU * TURN).round() as u32).collect()
+    }
+}
+
+/// y\[n\] = \[sin(t\[n\] f), cos(t\[n\] f)\] over the frequencies f.
+#[derive(Clone, Copy, Debug)]
+struct Sinusoids {
+    timesteps: usize,
+    embedding: SinusoidalEmbedding,
+}
+
+impl<T: Real> Twin<T> for Sinusoids {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let SinusoidalEmbedding { dim, flip_sin_to_cos, .. } = self.embedding;
+        let phases = self.embedding.phases();
+        let (timesteps, y) = (io.read_integers(0), io.write(1));
+        for (y, &timestep) in y.chunks_exact_mut(dim).zip(timesteps) {
+            y.fill(T::zero());
+            let (low, high) = y.split_at_mut(phases.len());
+            let (sines, cosines) = if flip_sin_to_cos { (high, low) } else { (low, high) };
+            for ((sine, cosine), &phase) in sines.iter_mut().zip(cosines).zip(&phases) {
+                let angle = f64::from(timestep.wrapping_mul(phase)) / TURN * TAU;
+                (*sine, *cosine) = T::from_f64(angle).sin_cos();
+            }
+        }
+    }
+}
+
+impl Kernel for Sinusoids {
+    fn shader(&self) -> Shader {
+        shader!("timestep_embedding", "grid", "sincos")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        let SinusoidalEmbedding { dim, flip_sin_to_cos, .. } = self.embedding;
+        let phases = self.embedding.phases();
+        let mut words = vec![self.timesteps as u32, dim as u32, phases.len() as u32, flip_sin_to_cos.into()];
+        words.extend(phases);
+        words.resize(4 + MOST_FREQUENCIES, 0);
+        words
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        vec![Binding::read(self.timesteps).integers(), Binding::write(self.timesteps * self.embedding.dim)]
+    }
+    fn groups(&self) -> usize {
+        (self.timesteps * self.embedding.dim).div_ceil(1024)
+    }
+    fn flops(&self) -> u64 {
+        20 * (self.timesteps * self.embedding.dim) as u64
+    }
+}
+
+/// Sinusoidal embedding of timesteps (integers, \[N\]): [N, dim]. Has no gradient.
+pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: SinusoidalEmbedding) -> Result<Value> {
+    const OP: &str = "timestep_embedding";
+    let [count] = r.dims(OP, timesteps)?;
+    if r.element(timesteps) != Element::U32 {
+        let message = format!("found timesteps of {:?}, expected integers", r.element(timesteps));
+        return Err(Error::Shape { op: OP, message });
+    }
+    let frequencies = embedding.frequencies();
+    if frequencies <= embedding.freq_shift || frequencies > MOST_FREQUENCIES {
+        let message = format!("found {embedding:?}, expected dim / 2 above freq_shift and at most {MOST_FREQUENCIES}");
+        return Err(Error::Shape { op: OP, message });
+    }
+    let y = r.f32(&[count, embedding.dim]);
+    r.call(Sinusoids { timesteps: count, embedding }, &[timesteps, y]);
+    Ok(y)
+}
+
+/// Even and odd sizes in every layout, the least and the most frequencies, more than one workgroup, and timesteps that
+/// no float holds.
+pub(super) fn cases() -> Vec<Case> {
+    let case = |dim: usize, flip_sin_to_cos: bool, freq_shift: usize, timesteps: Vec<u32>| {
+        let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift };
+        let name = format!("timestep_embedding/{dim} flip {flip_sin_to_cos} shift {freq_shift}, {}", timesteps.len());
+        Case::new(name)
+            .constant(&[timesteps.len()], Fill::Integers(timesteps))
+            .records(move |r, v| Ok(vec![timestep_embedding(r, v[0], embedding)?]))
+    };
+    let mut cases = vec![
+        case(2, false, 0, vec![7]),
+        case(2049, true, 1, vec![999, 3]),
+        case(128, true, 0, (0..1000).step_by(37).collect()),
+        case(32, false, 1, vec![16_777_217, 4_294_967_295]),
+    ];
+    for dim in [32, 33] {
+        for (flip, shift) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+            cases.push(case(dim, flip, shift, vec![0, 1, 10, 500, 999]));
+        }
+    }
+    cases
+}

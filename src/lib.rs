@@ -1,0 +1,12 @@
+//! aquatint trains diffusion models and draws pictures with them, on any GPU or on the host, from one native program.
+//!
+//! `ARCHITECTURE.md` is the map. In short: [`kernels`] records operations with a [`plan::Recorder`], which derives their
+//! backward calls; the finished [`plan::Plan`] runs on a [`device`]; [`nn`] builds the U-Net of a diffusers
+//! configuration from kernels.
+
+pub mod device;
+mod error;
+pub mod kernels;
+pub mod plan;
+
+pub use error::{Error, Result};

@@ -1,0 +1,121 @@
+//! One operation: its shader, what each binding is, and its host twin.
+
+use super::bindings::Bindings;
+use super::real::Real;
+use super::storage::Element;
+use std::fmt::Debug;
+
+/// A WGSL file, and the files of `shaders/shared/` that come before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shader {
+    /// The file's name without `.wgsl`; also the kernel's name in tables.
+    pub name: &'static str,
+    /// The shared files' texts, then its own.
+    pub sources: &'static [&'static str],
+}
+
+impl Shader {
+    /// The text that is compiled.
+    pub fn source(&self) -> String {
+        self.sources.concat()
+    }
+}
+
+/// `shader!("name")` or `shader!("name", "shared one", ...)`: the files' texts, compiled into the program.
+macro_rules! shader {
+    ($name:literal $(, $shared:literal)*) => {
+        $crate::plan::Shader {
+            name: $name,
+            sources: &[
+                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/shared/", $shared, ".wgsl")),)*
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            ],
+        }
+    };
+}
+pub(crate) use shader;
+
+/// How a kernel uses a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Every element is written, none is read.
+    Write,
+    /// Read and written, or written in part.
+    ReadWrite,
+}
+
+/// One storage binding of a kernel: what it holds, how many elements, and how they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Read or written.
+    pub access: Access,
+    /// Floats or integers.
+    pub element: Element,
+    /// Elements that the kernel may touch. The recorder holds every call to it: the shaders run unchecked.
+    pub len: usize,
+}
+
+impl Binding {
+    /// Floats that are read.
+    pub const fn read(len: usize) -> Self {
+        Self { access: Access::Read, element: Element::F32, len }
+    }
+    /// Floats of which every one is written and none read.
+    pub const fn write(len: usize) -> Self {
+        Self { access: Access::Write, element: Element::F32, len }
+    }
+    /// Floats that are updated in place.
+    pub const fn update(len: usize) -> Self {
+        Self { access: Access::ReadWrite, element: Element::F32, len }
+    }
+    /// [`Binding::update`] where the kernel adds to what is there, else [`Binding::write`].
+    pub const fn write_or_add(len: usize, accumulate: bool) -> Self {
+        if accumulate { Self::update(len) } else { Self::write(len) }
+    }
+    /// The same binding, holding integers.
+    pub const fn integers(self) -> Self {
+        Self { element: Element::U32, ..self }
+    }
+}
+
+/// What a kernel computes, in plain Rust over slices: the reference that its shader is tested against, and, in
+/// `f64`, the function whose gradients are checked. Clear before fast.
+pub trait Twin<T: Real> {
+    /// Computes what one dispatch of the shader computes.
+    fn twin(&self, io: &mut Bindings<T>);
+}
+
+/// One operation with its sizes: the shader and its parameters for the GPU, the twin for the host.
+pub trait Kernel: Twin<f32> + Twin<f64> + Debug + Send + Sync {
+    /// The WGSL. Its entry point is `main`; storage bindings are numbered from 1 in group 0 in the order of
+    /// [`Kernel::bindings`]; binding 0 is the uniform block of [`Kernel::parameters`]. A shader that reads the
+    /// [`Step`](super::Step) names the shared file `step`.
+    fn shader(&self) -> Shader;
+
+    /// Values of the shader's `override` constants.
+    fn constants(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// The uniform block, as words in the order of the WGSL struct (floats by their bits).
+    fn parameters(&self) -> Vec<u32>;
+
+    /// The storage bindings, in order.
+    fn bindings(&self) -> Vec<Binding>;
+
+    /// Workgroups in one dispatch. A device splits them over two dimensions where there are more than its limit;
+    /// the shader puts the number together again with `group_number` of the shared file `grid`.
+    fn groups(&self) -> usize;
+
+    /// Floating-point operations, for benchmarks and for cutting long submissions: 2 for a multiply-add.
+    fn flops(&self) -> u64 {
+        self.bindings().iter().map(|b| b.len as u64).max().unwrap_or(0)
+    }
+
+    /// The host device's implementation: the twin, unless a faster variant stands beside it.
+    fn host(&self, io: &mut Bindings<f32>) {
+        self.twin(io);
+    }
+}

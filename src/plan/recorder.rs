@@ -1,0 +1,319 @@
+//! Recording: calls, values and the tape.
+
+use super::kernel::{Access, Kernel};
+use super::recording::{Call, Plan, Region};
+use super::storage::{Element, Storage};
+use super::sum::Sum;
+use super::{add, memory};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A tensor in a recording: a shape and a place, no data. Belongs to the [`Recorder`] that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Value(usize);
+
+struct Meta {
+    shape: Vec<usize>,
+    place: usize,
+    offset: usize,
+    needs_gradient: bool,
+}
+
+/// A place before memory is planned.
+pub(super) struct Pending {
+    pub(super) element: Element,
+    pub(super) len: usize,
+    pub(super) storage: Option<Storage>,
+}
+
+type Rule = Box<dyn FnOnce(&mut Recorder, Value) -> Result<()>>;
+
+/// Where a backward rule writes a gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The place, shaped like the value whose gradient it is.
+    pub value: Value,
+    /// Whether the kernel adds to what is there instead of assigning.
+    pub accumulate: bool,
+}
+
+/// Where a parameter's gradient is kept between calls.
+struct ParameterGradient {
+    value: Value,
+    written: bool,
+}
+
+/// Writes kernel calls down. Each differentiable operation records its forward call and, with
+/// [`Recorder::differentiable`], its backward rule; [`Recorder::backward`] walks these rules in reverse. All of
+/// this happens once: a [`Plan`] is replayed as it is.
+#[derive(Default)]
+pub struct Recorder {
+    values: Vec<Meta>,
+    places: Vec<Pending>,
+    place_of_storage: HashMap<u64, usize>,
+    calls: Vec<Call>,
+    tape: Vec<(Value, Rule)>,
+    gradients: HashMap<Value, Value>,
+    parameter_gradients: HashMap<Value, ParameterGradient>,
+    fresh_gradients: Vec<(Value, Value)>,
+    in_backward: bool,
+}
+
+impl Recorder {
+    /// An empty recording.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn push(&mut self, place: usize, offset: usize, shape: Vec<usize>, needs_gradient: bool) -> Value {
+        self.values.push(Meta { shape, place, offset, needs_gradient });
+        Value(self.values.len() - 1)
+    }
+
+    /// A new value in memory of the plan's own.
+    pub fn value(&mut self, element: Element, shape: &[usize]) -> Value {
+        let len = shape.iter().product();
+        self.places.push(Pending { element, len, storage: None });
+        self.push(self.places.len() - 1, 0, shape.to_vec(), false)
+    }
+
+    /// A new float value in memory of the plan's own.
+    pub fn f32(&mut self, shape: &[usize]) -> Value {
+        self.value(Element::F32, shape)
+    }
+
+    /// Elements `offset..` of a storage as a value.
+    pub fn bind(&mut self, storage: &Storage, offset: usize, shape: &[usize]) -> Value {
+        let len: usize = shape.iter().product();
+        assert!(offset + len <= storage.len(), "{shape:?} at {offset} is past the end of {}", storage.name());
+        let place = *self.place_of_storage.entry(storage.id()).or_insert_with(|| {
+            let (element, len) = (storage.element(), storage.len());
+            self.places.push(Pending { element, len, storage: Some(storage.clone()) });
+            self.places.len() - 1
+        });
+        self.push(place, offset, shape.to_vec(), false)
+    }
+
+    /// The whole of a storage as a value.
+    pub fn input(&mut self, storage: &Storage, shape: &[usize]) -> Value {
+        self.bind(storage, 0, shape)
+    }
+
+    /// A parameter: a tensor at `offset` of `parameters` whose gradient is written at the same offset of
+    /// `gradients`, where one is wanted.
+    pub fn parameter(
+        &mut self,
+        parameters: &Storage,
+        gradients: Option<&Storage>,
+        offset: usize,
+        shape: &[usize],
+    ) -> Value {
+        let value = self.bind(parameters, offset, shape);
+        if let Some(gradients) = gradients {
+            let gradient = self.bind(gradients, offset, shape);
+            self.values[value.0].needs_gradient = true;
+            self.parameter_gradients.insert(value, ParameterGradient { value: gradient, written: false });
+        }
+        value
+    }
+
+    /// Asks for the gradient of an input; [`Recorder::gradient`] gives it after [`Recorder::backward`].
+    pub fn require_gradient(&mut self, value: Value) {
+        self.values[value.0].needs_gradient = true;
+    }
+
+    /// Whether backward rules have to produce this value's gradient.
+    pub fn needs_gradient(&self, value: Value) -> bool {
+        self.values[value.0].needs_gradient
+    }
+
+    /// Sizes, outermost first.
+    pub fn shape(&self, value: Value) -> &[usize] {
+        &self.values[value.0].shape
+    }
+
+    /// The sizes as an array of `N`, or an error that names the operation.
+    pub fn dims<const N: usize>(&self, op: &'static str, value: Value) -> Result<[usize; N]> {
+        let shape = self.shape(value);
+        shape.try_into().map_err(|_| Error::Shape { op, message: format!("found shape {shape:?}, expected {N} sizes") })
+    }
+
+    /// Number of elements.
+    pub fn len(&self, value: Value) -> usize {
+        self.shape(value).iter().product()
+    }
+
+    /// Whether nothing was recorded yet.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// What it holds.
+    pub fn element(&self, value: Value) -> Element {
+        self.places[self.values[value.0].place].element
+    }
+
+    /// Elements `offset..` of a value, in the same memory; not differentiable. On a GPU the offset must be a multiple
+    /// of 64 elements.
+    pub fn view(&mut self, value: Value, offset: usize, shape: &[usize]) -> Value {
+        let len: usize = shape.iter().product();
+        assert!(offset + len <= self.len(value), "{shape:?} at {offset} is past the end of {:?}", self.shape(value));
+        let Meta { place, offset: first, .. } = self.values[value.0];
+        self.push(place, first + offset, shape.to_vec(), false)
+    }
+
+    /// The same elements under other sizes.
+    pub fn reshape(&mut self, value: Value, shape: &[usize]) -> Result<Value> {
+        let found = self.shape(value).to_vec();
+        if found.iter().product::<usize>() != shape.iter().product() {
+            let message = format!("{found:?} does not have as many elements as {shape:?}");
+            return Err(Error::Shape { op: "reshape", message });
+        }
+        let Meta { place, offset, .. } = self.values[value.0];
+        let output = self.push(place, offset, shape.to_vec(), false);
+        self.differentiable(output, &[value], move |r, upstream| {
+            let gradient = r.reshape(upstream, &found)?;
+            r.pass_gradient(value, gradient);
+            Ok(())
+        });
+        Ok(output)
+    }
+
+    /// Records one dispatch. The values' sizes must be what the kernel's bindings say, and a buffer that is
+    /// written may be bound only once: anything else is a mistake in the calling operation.
+    pub fn call(&mut self, kernel: impl Kernel + 'static, values: &[Value]) {
+        let bindings = kernel.bindings();
+        let name = kernel.shader().name;
+        assert_eq!(bindings.len(), values.len(), "{name}: wrong number of bindings");
+        let regions: Vec<Region> = (values.iter().zip(&bindings))
+            .enumerate()
+            .map(|(index, (&value, binding))| {
+                let len = self.len(value);
+                assert_eq!(len, binding.len, "{name}: binding {index} has the wrong size: {:?}", self.shape(value));
+                assert_eq!(self.element(value), binding.element, "{name}: binding {index} has the wrong type");
+                let meta = &self.values[value.0];
+                Region { buffer: meta.place, offset: meta.offset, len }
+            })
+            .collect();
+        for (index, binding) in bindings.iter().enumerate().filter(|(_, b)| b.access != Access::Read) {
+            let bound = regions.iter().filter(|region| region.buffer == regions[index].buffer).count();
+            assert_eq!(bound, 1, "{name}: the buffer of binding {index} is written ({binding:?}) and bound twice");
+        }
+        if bindings.iter().any(|b| b.access != Access::Read && b.len > 0) {
+            self.calls.push(Call { kernel: Arc::new(kernel), regions });
+        }
+    }
+
+    /// Gives the backward rule of what was just recorded: called with the gradient of `output`, it records the
+    /// calls that make the gradients of `inputs`. Kept only if one of them needs it.
+    pub fn differentiable(
+        &mut self,
+        output: Value,
+        inputs: &[Value],
+        rule: impl FnOnce(&mut Recorder, Value) -> Result<()> + 'static,
+    ) {
+        if !self.in_backward && inputs.iter().any(|&input| self.needs_gradient(input)) {
+            self.values[output.0].needs_gradient = true;
+            self.tape.push((output, Box::new(rule)));
+        }
+    }
+
+    /// For backward rules: where to write the gradient of `value`, for a kernel that can add to what is there.
+    /// `None` where no gradient is wanted.
+    pub fn gradient_target(&mut self, value: Value) -> Option<Target> {
+        if !self.needs_gradient(value) {
+            return None;
+        }
+        if let Some(parameter) = self.parameter_gradients.get_mut(&value) {
+            let accumulate = std::mem::replace(&mut parameter.written, true);
+            return Some(Target { value: parameter.value, accumulate });
+        }
+        let gradient = self.fresh(value);
+        Some(Target { value: gradient, accumulate: false })
+    }
+
+    /// For backward rules: where to write the gradient of `value`, for a kernel that assigns.
+    /// `None` where no gradient is wanted.
+    pub fn new_gradient(&mut self, value: Value) -> Option<Value> {
+        match self.parameter_gradients.get(&value) {
+            Some(parameter) if parameter.written => Some(self.fresh(value)),
+            _ => self.gradient_target(value).map(|target| target.value),
+        }
+    }
+
+    fn fresh(&mut self, value: Value) -> Value {
+        let shape = self.shape(value).to_vec();
+        let gradient = self.f32(&shape);
+        self.fresh_gradients.push((value, gradient));
+        gradient
+    }
+
+    /// For backward rules: the gradient of `value` is `gradient`, which exists already.
+    pub fn pass_gradient(&mut self, value: Value, gradient: Value) {
+        if self.needs_gradient(value) {
+            self.fresh_gradients.push((value, gradient));
+        }
+    }
+
+    /// Adds the gradients that a rule has made to those that were there.
+    fn settle(&mut self) -> Result<()> {
+        for (value, gradient) in std::mem::take(&mut self.fresh_gradients) {
+            let len = self.len(value);
+            if let Some(parameter) = self.parameter_gradients.get_mut(&value) {
+                let accumulate = std::mem::replace(&mut parameter.written, true);
+                let place = parameter.value;
+                self.call(Sum { len, terms: 1, accumulate }, &[gradient, gradient, place]);
+                continue;
+            }
+            let sum = match self.gradients.get(&value) {
+                Some(&before) => add(self, before, gradient)?,
+                None => gradient,
+            };
+            self.gradients.insert(value, sum);
+        }
+        Ok(())
+    }
+
+    /// Walks the tape in reverse from `output`, whose gradient is `upstream`, and records the backward calls. A
+    /// value that was used twice gets the sum. The tape is used up.
+    pub fn backward(&mut self, output: Value, upstream: Value) -> Result<()> {
+        if self.shape(output) != self.shape(upstream) {
+            let message = format!("output {:?} and upstream {:?} differ", self.shape(output), self.shape(upstream));
+            return Err(Error::Shape { op: "backward", message });
+        }
+        self.in_backward = true;
+        self.pass_gradient(output, upstream);
+        self.settle()?;
+        for (output, rule) in std::mem::take(&mut self.tape).into_iter().rev() {
+            if let Some(&upstream) = self.gradients.get(&output) {
+                rule(self, upstream)?;
+                self.settle()?;
+            }
+        }
+        self.in_backward = false;
+        Ok(())
+    }
+
+    /// The gradient of an input or an intermediate value, after [`Recorder::backward`]. `None` for what the output
+    /// does not depend on; a parameter's gradient is in the storage given for it.
+    pub fn gradient(&self, value: Value) -> Option<Value> {
+        match self.parameter_gradients.get(&value) {
+            Some(parameter) => parameter.written.then_some(parameter.value),
+            None => self.gradients.get(&value).copied(),
+        }
+    }
+
+    /// Keeps a value's memory after the run, to be read back; a value that is in a storage already stays there.
+    pub fn export(&mut self, name: &str, value: Value) -> Storage {
+        let place = &mut self.places[self.values[value.0].place];
+        let (element, len) = (place.element, place.len);
+        let storage = place.storage.get_or_insert_with(|| Storage::new(name, element, len));
+        storage.clone()
+    }
+
+    /// Plans the memory. The calls run in the order in which they were recorded.
+    pub fn finish(self) -> Plan {
+        memory::plan(self.calls, self.places)
+    }
+}

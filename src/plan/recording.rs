@@ -1,0 +1,123 @@
+//! The finished list of calls.
+
+use super::kernel::{Access, Kernel};
+use super::storage::{Element, Storage};
+use std::sync::Arc;
+
+/// Part of one of a plan's buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// First element.
+    pub offset: usize,
+    /// Elements.
+    pub len: usize,
+}
+
+/// One dispatch.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The operation with its sizes.
+    pub kernel: Arc<dyn Kernel>,
+    /// What each of the kernel's bindings is bound to.
+    pub regions: Vec<Region>,
+}
+
+/// A buffer that a plan uses.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Memory of the plan's own, shared by values that do not live at the same time.
+    Slot {
+        /// What it holds.
+        element: Element,
+        /// Elements.
+        len: usize,
+    },
+    /// A buffer that outlives the plan.
+    Storage(Storage),
+}
+
+impl Place {
+    /// What it holds.
+    pub fn element(&self) -> Element {
+        match self {
+            Self::Slot { element, .. } => *element,
+            Self::Storage(storage) => storage.element(),
+        }
+    }
+
+    /// Elements.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Slot { len, .. } => *len,
+            Self::Storage(storage) => storage.len(),
+        }
+    }
+}
+
+/// A recording with its memory planned: what a device loads once and runs every step.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In the order in which they run.
+    pub calls: Vec<Call>,
+    /// What the calls' regions point into.
+    pub buffers: Vec<Place>,
+}
+
+/// How many bytes a plan needs on a device that computes in `f32`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The slots that activations and their gradients share.
+    pub activations: u64,
+    /// Every storage that the plan uses, by name.
+    pub storages: Vec<(String, u64)>,
+    /// The largest single buffer.
+    pub largest: u64,
+}
+
+impl Memory {
+    /// Everything together.
+    pub fn total(&self) -> u64 {
+        self.activations + self.storages.iter().map(|(_, bytes)| bytes).sum::<u64>()
+    }
+}
+
+impl Plan {
+    /// What it needs.
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for place in &self.buffers {
+            let bytes = 4 * place.len() as u64;
+            memory.largest = memory.largest.max(bytes);
+            match place {
+                Place::Slot { .. } => memory.activations += bytes,
+                Place::Storage(storage) => memory.storages.push((storage.name().to_string(), bytes)),
+            }
+        }
+        memory
+    }
+
+    /// The buffers that outlive the plan.
+    pub fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.buffers.iter().filter_map(|place| match place {
+            Place::Storage(storage) => Some(storage),
+            Place::Slot { .. } => None,
+        })
+    }
+
+    /// Floating-point operations of one run.
+    pub fn flops(&self) -> u64 {
+        self.calls.iter().map(|call| call.kernel.flops()).sum()
+    }
+
+    /// Bytes that the calls read and write in one run.
+    pub fn traffic(&self) -> u64 {
+        let bytes = |call: &Call| -> u64 {
+            let both = |access| if access == Access::ReadWrite { 8 } else { 4 };
+            call.kernel.bindings().iter().map(|b| both(b.access) * b.len as u64).sum()
+        };
+        self.calls.iter().map(bytes).sum()
+    }
+}

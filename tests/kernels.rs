@@ -1,0 +1,112 @@
+//! Every case of the kernel registry: host against twins, gradients against central differences, GPU against twins.
+
+mod devices;
+
+use aquatint::device::{Device, Host};
+use aquatint::kernels::check::{Built, Position, Tensor, build, compare, run, upload};
+use aquatint::kernels::{Case, cases};
+use aquatint::plan::Step;
+
+/// Runs `check` on every case and reports all failures at once.
+fn for_every_case(mut check: impl FnMut(&Case) -> Result<(), String>) {
+    let failures: Vec<String> =
+        cases().iter().filter_map(|case| check(case).err().map(|why| format!("{}: {why}", case.name))).collect();
+    assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn within_tolerance(case: &Case, device: &mut dyn Device) -> Result<(), String> {
+    let outcome = compare(case, device).map_err(|error| error.to_string())?;
+    if outcome.passed() { Ok(()) } else { Err(format!("{:.2e} > {:.0e}", outcome.difference, outcome.tolerance)) }
+}
+
+#[test]
+fn the_host_agrees_with_the_twins() {
+    for_every_case(|case| within_tolerance(case, &mut Host::<f32>::new()));
+}
+
+/// sum(output * upstream), the scalar whose gradient the backward calls compute.
+fn loss(host: &mut Host<f64>, plan: aquatint::device::PlanId, built: &Built, step: &Step) -> f64 {
+    host.run(plan, step).unwrap();
+    let upstream = host.floats(built.upstream.as_ref().unwrap());
+    host.floats(&built.outputs[0]).iter().zip(upstream).map(|(y, g)| y * g).sum()
+}
+
+fn gradients_agree(case: &Case, position: Position) -> Result<(), String> {
+    const H: f64 = 1e-4;
+    let built = build(case, position).map_err(|error| error.to_string())?;
+    let mut host = Host::<f64>::reference();
+    let plan = host.load(&built.plan).unwrap();
+    upload(case, &built, &mut host).unwrap();
+    host.run(plan, &case.step).unwrap();
+    let differentiated = case.inputs.iter().filter(|input| input.differentiate).count();
+    if built.gradients.len() != differentiated {
+        return Err(format!("{} gradients of {differentiated}", built.gradients.len()));
+    }
+    for (number, storage) in &built.gradients {
+        let gradient = host.floats(storage).to_vec();
+        let largest = gradient.iter().fold(1e-3f64, |largest, g| largest.max(g.abs()));
+        // At most thirty elements of an input, spread over it.
+        for index in (0..gradient.len()).step_by(gradient.len().div_ceil(30)) {
+            let input = &built.inputs[*number];
+            let before = host.floats(input)[index];
+            let mut at = |value: f64| {
+                host.floats_mut(input).unwrap()[index] = value;
+                loss(&mut host, plan, &built, &case.step)
+            };
+            // Four points: the error is of fourth order in H.
+            let near = at(before + H) - at(before - H);
+            let far = at(before + 2.0 * H) - at(before - 2.0 * H);
+            at(before);
+            let expected = (8.0 * near - far) / (12.0 * H);
+            if ((gradient[index] - expected) / largest).abs() > 1e-6 || !expected.is_finite() {
+                return Err(format!("input {number}[{index}]: {}, differences give {expected}", gradient[index]));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_agree_with_central_differences() {
+    let differentiable = |case: &Case| case.differentiable();
+    for_every_case(|case| if differentiable(case) { gradients_agree(case, Position::Alone) } else { Ok(()) });
+}
+
+#[test]
+fn gradients_agree_in_the_middle_of_a_graph() {
+    let differentiable = |case: &Case| case.differentiable();
+    for_every_case(|case| if differentiable(case) { gradients_agree(case, Position::MidGraph) } else { Ok(()) });
+}
+
+#[test]
+fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
+    let Some(mut guarded) = devices::gpu(aquatint::device::gpu::Options { guarded: true, ..Default::default() }) else {
+        return;
+    };
+    let mut checked = devices::gpu(aquatint::device::gpu::Options { checked: true, ..Default::default() }).unwrap();
+    for_every_case(|case| {
+        within_tolerance(case, &mut guarded)?;
+        let built = build(case, Position::Alone).map_err(|error| error.to_string())?;
+        let unchecked = run(case, &built, &mut guarded).map_err(|error| error.to_string())?;
+        if !guarded.guards_are_intact().map_err(|error| error.to_string())? {
+            return Err("wrote outside its buffers".into());
+        }
+        let with_checks = run(case, &built, &mut checked).map_err(|error| error.to_string())?;
+        let same = unchecked.iter().zip(&with_checks).all(|pair| match pair {
+            (Tensor::Floats(a), Tensor::Floats(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+            (a, b) => a == b,
+        });
+        for storage in built.inputs.iter().chain(&built.upstream).chain(&built.outputs) {
+            guarded.release(storage);
+            checked.release(storage);
+        }
+        if same { Ok(()) } else { Err("checked and unchecked shaders differ".into()) }
+    });
+}
+
+#[test]
+fn dispatches_split_over_two_dimensions_give_the_same() {
+    let options = aquatint::device::gpu::Options { group_limit: Some(3), ..Default::default() };
+    let Some(mut split) = devices::gpu(options) else { return };
+    for_every_case(|case| within_tolerance(case, &mut split));
+}
