@@ -7,6 +7,7 @@
 pub mod device;
 mod error;
 pub mod kernels;
+pub mod nn;
 pub mod plan;
 
 pub use error::{Error, Result};

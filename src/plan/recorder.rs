@@ -166,7 +166,7 @@ impl Recorder {
     /// The same elements under other sizes.
     pub fn reshape(&mut self, value: Value, shape: &[usize]) -> Result<Value> {
         let found = self.shape(value).to_vec();
-        if found.iter().product::<usize>() != shape.iter().product() {
+        if found.iter().product::<usize>() != shape.iter().product::<usize>() {
             let message = format!("{found:?} does not have as many elements as {shape:?}");
             return Err(Error::Shape { op: "reshape", message });
         }

@@ -1,0 +1,13 @@
+//! Networks: their parameters, layers, and the U-Net that a diffusers configuration describes.
+
+mod attention_block;
+mod config;
+mod layers;
+mod parameters;
+mod resnet_block;
+mod unet;
+
+pub use config::{BlockType, SampleSize, UNetConfig};
+pub use layers::Network;
+pub use parameters::{Initial, Layout, Parameter, ParameterId, Parameters};
+pub use unet::UNet;

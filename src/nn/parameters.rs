@@ -1,0 +1,219 @@
+//! The list of a network's parameters: names, shapes and places in one flat buffer.
+
+use crate::error::{Error, Result};
+use crate::kernels::random::{Purpose, normal, picture_key, threefry2x32, uniform};
+use std::collections::HashMap;
+
+/// Tensors begin at a multiple of this many elements: 256 bytes, which every GPU accepts for a binding.
+const ALIGNMENT: usize = 64;
+
+/// How a tensor lies in a checkpoint (PyTorch's order) and on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The same on both: biases, norms, embedding tables.
+    Same,
+    /// A linear layer's weight: [outputs, inputs] there, [inputs, outputs] here.
+    Linear,
+    /// A convolution's weight: [outputs, inputs, height, width] there, [height, width, inputs, outputs] here.
+    Convolution,
+}
+
+/// What a parameter is before training: PyTorch's defaults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    /// One number.
+    Constant(f32),
+    /// Uniform in (-bound, bound).
+    Uniform(f32),
+    /// Standard normal.
+    Normal,
+}
+
+/// A tensor of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name in a diffusers checkpoint.
+    pub name: String,
+    /// Its sizes in a checkpoint.
+    pub shape: Vec<usize>,
+    /// How it lies here and there.
+    pub layout: Layout,
+    /// What it is before training.
+    pub initial: Initial,
+    /// First element in the flat buffer.
+    pub offset: usize,
+}
+
+impl Parameter {
+    /// Elements.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Its sizes on a device.
+    pub fn device_shape(&self) -> Vec<usize> {
+        match (self.layout, &self.shape[..]) {
+            (Layout::Linear, &[outputs, inputs]) => vec![inputs, outputs],
+            (Layout::Convolution, &[outputs, inputs, height, width]) => vec![height, width, inputs, outputs],
+            (_, shape) => shape.to_vec(),
+        }
+    }
+
+    /// (outputs, the rest, product of the rest's inner sizes): both weights are transposed as [outputs, inputs, taps].
+    fn transposition(&self) -> Option<[usize; 3]> {
+        match (self.layout, &self.shape[..]) {
+            (Layout::Linear, &[outputs, inputs]) => Some([outputs, inputs, 1]),
+            (Layout::Convolution, &[outputs, inputs, height, width]) => Some([outputs, inputs, height * width]),
+            _ => None,
+        }
+    }
+
+    /// From a checkpoint's order to a device's.
+    pub fn to_device(&self, data: &[f32]) -> Vec<f32> {
+        let Some([outputs, inputs, taps]) = self.transposition() else { return data.to_vec() };
+        let mut device = vec![0.0; data.len()];
+        for output in 0..outputs {
+            for input in 0..inputs {
+                for tap in 0..taps {
+                    device[(tap * inputs + input) * outputs + output] = data[(output * inputs + input) * taps + tap];
+                }
+            }
+        }
+        device
+    }
+
+    /// From a device's order to a checkpoint's.
+    pub fn to_checkpoint(&self, data: &[f32]) -> Vec<f32> {
+        let Some([outputs, inputs, taps]) = self.transposition() else { return data.to_vec() };
+        let mut checkpoint = vec![0.0; data.len()];
+        for output in 0..outputs {
+            for input in 0..inputs {
+                for tap in 0..taps {
+                    checkpoint[(output * inputs + input) * taps + tap] =
+                        data[(tap * inputs + input) * outputs + output];
+                }
+            }
+        }
+        checkpoint
+    }
+}
+
+/// A parameter's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ParameterId(pub(super) usize);
+
+/// The parameters of a network, in the order in which its layers were made.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    list: Vec<Parameter>,
+    len: usize,
+}
+
+impl Parameters {
+    /// Adds a tensor at the end of the flat buffer.
+    pub fn add(&mut self, name: String, shape: &[usize], layout: Layout, initial: Initial) -> ParameterId {
+        let parameter = Parameter { name, shape: shape.to_vec(), layout, initial, offset: self.len };
+        self.len = (self.len + parameter.len()).next_multiple_of(ALIGNMENT);
+        self.list.push(parameter);
+        ParameterId(self.list.len() - 1)
+    }
+
+    /// The parameter of a number.
+    pub fn get(&self, id: ParameterId) -> &Parameter {
+        &self.list[id.0]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.list.iter()
+    }
+
+    /// Elements of the flat buffer, with the gaps between tensors.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Elements of all tensors: what people call the number of parameters.
+    pub fn count(&self) -> usize {
+        self.list.iter().map(Parameter::len).sum()
+    }
+
+    /// The flat buffer before training, a function of the seed alone.
+    pub fn initialize(&self, seed: u64) -> Vec<f32> {
+        let mut flat = vec![0.0; self.len];
+        for (number, parameter) in self.list.iter().enumerate() {
+            let key = picture_key([seed as u32, (seed >> 32) as u32], Purpose::Initialization, number as u32);
+            let value = |index: usize| match parameter.initial {
+                Initial::Constant(value) => value,
+                Initial::Uniform(bound) => {
+                    bound * (2.0 * uniform::<f32>(threefry2x32(key, [0, index as u32])[0]) - 1.0)
+                }
+                Initial::Normal => normal(key, 0, index),
+            };
+            let values: Vec<f32> = (0..parameter.len()).map(value).collect();
+            flat[parameter.offset..][..parameter.len()].copy_from_slice(&parameter.to_device(&values));
+        }
+        flat
+    }
+
+    /// The flat buffer from a checkpoint's tensors.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the first tensor that is missing, has another shape or holds NaN or infinity, or
+    /// one that the network does not have.
+    pub fn flatten(&self, tensors: &HashMap<String, (Vec<usize>, Vec<f32>)>, source: &str) -> Result<Vec<f32>> {
+        let mut flat = vec![0.0; self.len];
+        for parameter in &self.list {
+            let name = &parameter.name;
+            let Some((shape, data)) = tensors.get(name) else {
+                return Err(Error::input(format!("{source}: tensor {name} {:?} is missing", parameter.shape)));
+            };
+            if *shape != parameter.shape {
+                let expected = &parameter.shape;
+                return Err(Error::input(format!(
+                    "{source}: tensor {name} has shape {shape:?}, expected {expected:?}"
+                )));
+            }
+            if let Some(bad) = data.iter().find(|value| !value.is_finite()) {
+                return Err(Error::input(format!("{source}: tensor {name} holds {bad}, expected finite numbers")));
+            }
+            flat[parameter.offset..][..data.len()].copy_from_slice(&parameter.to_device(data));
+        }
+        let known: std::collections::HashSet<&str> = self.list.iter().map(|p| p.name.as_str()).collect();
+        match tensors.keys().filter(|name| !known.contains(name.as_str())).min() {
+            Some(name) => Err(Error::input(format!("{source}: tensor {name} has no place in this network"))),
+            None => Ok(flat),
+        }
+    }
+
+    /// A checkpoint's tensors from the flat buffer, by name: (shape, data).
+    pub fn unflatten(&self, flat: &[f32]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let tensor = |p: &Parameter| (p.name.clone(), p.shape.clone(), p.to_checkpoint(&flat[p.offset..][..p.len()]));
+        self.list.iter().map(tensor).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_go_there_and_back() {
+        let mut parameters = Parameters::default();
+        let shapes: [(&[usize], Layout); 3] =
+            [(&[5, 3, 3, 2], Layout::Convolution), (&[4, 7], Layout::Linear), (&[9], Layout::Same)];
+        for (shape, layout) in shapes {
+            let id = parameters.add("x".into(), shape, layout, Initial::Normal);
+            let parameter = parameters.get(id);
+            let data: Vec<f32> = (0..parameter.len()).map(|i| i as f32).collect();
+            assert_eq!(parameter.to_checkpoint(&parameter.to_device(&data)), data);
+            assert_eq!(parameter.offset % ALIGNMENT, 0);
+        }
+        // Output 1, input 2, row 0, column 1 of the convolution.
+        let data: Vec<f32> = (0..90).map(|i| i as f32).collect();
+        let device = parameters.get(ParameterId(0)).to_device(&data);
+        assert_eq!(device[((2 * 0 + 1) * 3 + 2) * 5 + 1], data[((1 * 3 + 2) * 3 + 0) * 2 + 1]);
+    }
+}
