@@ -4,10 +4,18 @@
 //! backward calls; the finished [`plan::Plan`] runs on a [`device`]; [`nn`] builds the U-Net of a diffusers
 //! configuration from kernels.
 
+pub mod atomic_file;
+pub mod checkpoint;
+pub mod cli;
+pub mod data;
 pub mod device;
+pub mod diffusion;
 mod error;
 pub mod kernels;
+pub mod metrics;
 pub mod nn;
+pub mod pictures;
 pub mod plan;
+pub mod training;
 
 pub use error::{Error, Result};

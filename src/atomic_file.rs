@@ -1,0 +1,121 @@
+//! Files that appear whole or not at all: a crash, a full disk or Ctrl-C never leaves half a file under the final name.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes `contents` to `path`, replacing what was there, in one step.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`, or its folder where that is missing; what was at `path` before is then untouched.
+pub fn write(path: &Path, contents: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(contents))
+}
+
+/// As [`write`](fn@write), with the contents streamed by `fill`; an error from `fill` leaves nothing behind.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`, or its folder where that is missing; what was at `path` before is then untouched.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(Error::input(format!(
+            "{}: cannot be written: {} is not a folder",
+            path.display(),
+            folder.display()
+        )));
+    }
+    // In the same folder, as a rename is only one step within one file system.
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".aquatint-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // The kernel takes the user's umask off this; tempfile's own choice, 0600, would hide the result from others.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let (file, unfinished) = builder.tempfile_in(folder).map_err(Error::io(path))?.into_parts();
+
+    let mut writer = BufWriter::new(file);
+    fill(&mut writer).map_err(Error::io(path))?;
+    let file = writer.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
+    file.sync_all().map_err(Error::io(path))?;
+    // Windows renames no open file.
+    drop(file);
+    unfinished.persist(path).map_err(|error| Error::io(path)(error.error))?;
+
+    // The new name is durable once its folder is. Some file systems refuse to sync a folder, and the file itself is
+    // whole either way, so a refusal is no error.
+    #[cfg(unix)]
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn writes_and_replaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        write(&path, b"first").unwrap();
+        write(&path, b"second, longer").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second, longer");
+        assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        write(&path, b"whole").unwrap();
+        let error = write_with(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("disk is full"))
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("a.bin: disk is full"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write(&folder.path().join("none/a.bin"), b"x").unwrap_err().to_string();
+        assert!(error.contains("none is not a folder"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_in_the_way_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        assert!(write(&path, b"x").unwrap_err().to_string().contains("taken"));
+        assert_eq!(names(folder.path()), ["taken"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn has_the_mode_of_an_ordinary_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+        write(&ours, b"x").unwrap();
+        std::fs::write(&plain, b"x").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}

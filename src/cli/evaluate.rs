@@ -1,0 +1,137 @@
+//! `aquatint evaluate`
+
+use super::DeviceFlag;
+use super::sample::{draw, picture_size};
+use crate::checkpoint::{ModelFolder, read_tensors};
+use crate::data::{Dataset, Fit, Options};
+use crate::diffusion::Request;
+use crate::error::{Error, Result};
+use crate::metrics::{median, nearest_distances, precision_recall};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Measures a model's pictures against real ones: improved precision and recall in pixels, and copying
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: aquatint evaluate demo/model --real digits:odd --train digits:even -n 898 --steps 100\n\n\
+    Precision: the share of drawn pictures that look real. Recall: the share of real pictures that the model covers \
+    (Kynkaanniemi et al. 2019, k = 3). A model that copies draws pictures much closer to the training set than held-out \
+    real ones are."
+)]
+pub(super) struct Evaluate {
+    /// A model folder, or a safetensors file with a tensor `sample` that `sample --tensors` wrote
+    model: PathBuf,
+    /// Real pictures that the model has not seen
+    #[arg(long, value_name = "DATA")]
+    real: String,
+    /// The pictures that it was trained on
+    #[arg(long, value_name = "DATA")]
+    train: Option<String>,
+    /// How real pictures of another size are brought to the model's
+    #[arg(long, value_enum, default_value = "pad")]
+    fit: Fit,
+    /// Pictures to draw, and real ones to compare with
+    #[arg(short = 'n', long = "count", default_value_t = 898, value_name = "N")]
+    count: usize,
+    /// Neighbours that make the balls
+    #[arg(short = 'k', long, default_value_t = 3, value_name = "K")]
+    neighbours: usize,
+    /// Sampling steps
+    #[arg(long, default_value_t = 100, value_name = "K")]
+    steps: usize,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    seed: u64,
+    /// Pictures at a time
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    batch: usize,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+/// How good drawn pictures are.
+pub(super) struct Figures {
+    pub(super) precision: f64,
+    pub(super) recall: f64,
+    /// Median distance to the nearest training picture: (of a drawn picture, of a held-out real one).
+    pub(super) nearest: Option<(f64, f64)>,
+}
+
+impl Figures {
+    /// Measures `drawn` against `real` and, where given, the training pictures; all rows of `dim` numbers.
+    pub(super) fn measure(drawn: &[f32], real: &[f32], train: Option<&[f32]>, dim: usize, k: usize) -> Result<Self> {
+        let both = precision_recall(real, drawn, dim, k)?;
+        let to_train = |pictures: &[f32], train: &[f32]| -> Result<f64> {
+            Ok(median(&nearest_distances(pictures, train, dim)?).unwrap_or(f64::NAN))
+        };
+        let nearest = match train {
+            Some(train) => Some((to_train(drawn, train)?, to_train(real, train)?)),
+            None => None,
+        };
+        Ok(Self { precision: both.precision, recall: both.recall, nearest })
+    }
+
+    /// Prints them.
+    pub(super) fn print(&self, real: &str, train: &str) {
+        println!("precision {:.3}, recall {:.3} against {real}", self.precision, self.recall);
+        if let Some((drawn, held_out)) = self.nearest {
+            println!("median distance to the nearest picture of {train}: drawn {drawn:.2}, {real} {held_out:.2}");
+        }
+    }
+}
+
+/// Every picture of a data set, at most `limit`, as rows of floats.
+pub(super) fn rows(dataset: &Dataset, limit: usize) -> Vec<f32> {
+    let picture = dataset.picture_len();
+    let count = dataset.len().min(limit);
+    let mut rows = vec![0.0; count * picture];
+    rows.chunks_exact_mut(picture).enumerate().for_each(|(index, row)| dataset.picture(index, false, row));
+    rows
+}
+
+impl Evaluate {
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        if self.count <= self.neighbours || self.neighbours == 0 || self.batch == 0 {
+            let (n, k) = (self.count, self.neighbours);
+            return Err(Error::input(format!("-n {n} and -k {k}, expected k of at least 1 and more pictures than k")));
+        }
+        let (drawn, [height, width, channels]) = self.drawn()?;
+        let open = |spec: &str| -> Result<Dataset> {
+            let size = (height == width).then_some(height);
+            let options = Options { image_size: size, fit: self.fit, grayscale: Some(channels == 1), multiple_of: 1 };
+            let dataset = Dataset::open(spec, &options)?;
+            if dataset.shape() != [height, width, channels] {
+                let found = dataset.shape();
+                return Err(Error::input(format!(
+                    "{spec}: pictures of {found:?}, drawn are {:?}",
+                    [height, width, channels]
+                )));
+            }
+            Ok(dataset)
+        };
+        let real = open(&self.real)?;
+        let train = self.train.as_deref().map(open).transpose()?.map(|train| rows(&train, usize::MAX));
+        let dim = height * width * channels;
+        let figures = Figures::measure(&drawn, &rows(&real, self.count), train.as_deref(), dim, self.neighbours)?;
+        figures.print(&self.real, self.train.as_deref().unwrap_or_default());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The pictures to judge, NHWC, and a picture's shape.
+    fn drawn(&self) -> Result<(Vec<f32>, [usize; 3])> {
+        if self.model.is_file() {
+            let file = read_tensors(&self.model)?;
+            let (shape, data) = file.get("sample", &self.model)?;
+            let &[n, c, h, w] = &shape[..] else {
+                let path = self.model.display();
+                return Err(Error::input(format!("{path}: tensor sample has shape {shape:?}, expected [N, C, H, W]")));
+            };
+            return Ok((super::sample::to_nhwc(data, [n, c, h, w]), [h, w, c]));
+        }
+        let model = ModelFolder::read(&self.model)?;
+        let size = picture_size(&model, None, &self.model)?;
+        let request = Request { count: self.count, steps: self.steps, seed: self.seed, ..Request::default() };
+        let drawn = draw(&model, &mut *self.device.open()?, &request, self.batch, size)?;
+        Ok((drawn, [size[0], size[1], model.unet.config().out_channels]))
+    }
+}

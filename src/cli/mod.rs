@@ -1,0 +1,66 @@
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`.
+
+mod check;
+mod demo;
+mod devices;
+mod evaluate;
+mod predict;
+mod progress;
+mod sample;
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Trains diffusion models and draws pictures with them, on any GPU or on the CPU.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true, after_help = "Begin with: aquatint demo")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Train(train::Train),
+    Sample(sample::Sample),
+    Predict(predict::Predict),
+    Evaluate(evaluate::Evaluate),
+    Devices(devices::Devices),
+    Check(check::Check),
+}
+
+/// Where the work is done; the same flag on every command.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct DeviceFlag {
+    /// auto, cpu, gpu, gpu:<index> or gpu:<part of a name>; `gpu` alone means hardware
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+}
+
+impl DeviceFlag {
+    fn open(&self) -> crate::Result<Box<dyn crate::device::Device>> {
+        crate::device::choose(&self.device)
+    }
+}
+
+/// Runs the command that was typed: 0, or 1 with one line on standard error, or clap's 2 for a misused flag.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(demo) => demo.run(),
+        Command::Train(train) => train.run(),
+        Command::Sample(sample) => sample.run(),
+        Command::Predict(predict) => predict.run(),
+        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Devices(devices) => devices.run(),
+        Command::Check(check) => check.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("aquatint: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

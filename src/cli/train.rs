@@ -1,0 +1,283 @@
+//! `aquatint train`
+
+use super::DeviceFlag;
+use super::progress::{Progress, duration};
+use crate::data::{Dataset, Fit, Options};
+use crate::device::Device;
+use crate::diffusion::BetaScheduleName;
+use crate::error::{Error, Result};
+use crate::training::{self, Run, RunConfig, Tables, TrainingState, default_unet, write_model};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Trains a model on pictures; the run's folder is a diffusers model folder
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
+    aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
+    aquatint train --out runs/photos --resume --steps 50000")]
+pub(super) struct Train {
+    /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// The run's folder
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// A TOML file with tables [unet], [scheduler] and [training] of diffusers' key names; flags go before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Optimiser steps in all
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Pictures in a step
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Height and width that pictures are brought to
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+    /// How pictures of another shape are brought to it
+    #[arg(long, value_enum)]
+    fit: Option<Fit>,
+    /// Learning rate after the warm-up
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Steps over which the learning rate rises from zero
+    #[arg(long, value_name = "N")]
+    warmup: Option<usize>,
+    /// Decay of the moving average of the weights
+    #[arg(long, value_name = "DECAY")]
+    ema: Option<f64>,
+    /// Largest norm of the gradient
+    #[arg(long, value_name = "NORM")]
+    clip: Option<f32>,
+    /// How the noise grows
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// Mirrors half of the pictures
+    #[arg(long)]
+    flip: bool,
+    /// Learns the pictures' labels with them
+    #[arg(long)]
+    classes: bool,
+    /// Makes everything random; the same seed gives the same run
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<usize>,
+    /// Continues the run in the folder, to bitwise the same weights as if it had not been stopped
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    device: DeviceFlag,
+}
+
+/// `--schedule`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Schedule {
+    Linear,
+    Cosine,
+}
+
+impl Schedule {
+    fn name(self) -> BetaScheduleName {
+        match self {
+            Self::Linear => BetaScheduleName::Linear,
+            Self::Cosine => BetaScheduleName::SquaredCosine,
+        }
+    }
+}
+
+impl Train {
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        let mut run = if self.resume { self.resume()? } else { self.start()? };
+        let mut device = self.device.open()?;
+        train(&mut run, &mut *device)?;
+        println!("{}: a model that `aquatint sample {0}` draws with", self.out.display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn start(&self) -> Result<Run> {
+        let mut tables = match &self.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+                Tables::parse(&text, &path.display().to_string())?
+            }
+            None => Tables::default(),
+        };
+        let t = &mut tables.training;
+        match &self.data {
+            Some(data) => t.dataset.clone_from(data),
+            None if self.config.is_none() => {
+                return Err(Error::input("--data is missing: digits, IDX files or a folder"));
+            }
+            None => {}
+        }
+        set(&mut t.max_train_steps, self.steps);
+        set(&mut t.train_batch_size, self.batch);
+        set(&mut t.learning_rate, self.lr);
+        set(&mut t.lr_warmup_steps, self.warmup);
+        set(&mut t.ema_max_decay, self.ema);
+        set(&mut t.max_grad_norm, self.clip);
+        set(&mut t.seed, self.seed);
+        set(&mut t.checkpointing_steps, self.checkpoint_every);
+        set(&mut t.fit, self.fit);
+        set(&mut tables.scheduler.beta_schedule, self.schedule.map(Schedule::name));
+        t.resolution = self.image_size.or(t.resolution);
+        t.random_flip |= self.flip;
+        t.class_conditional |= self.classes;
+        t.validate()?;
+        let dataset = open_dataset(&tables)?;
+        let classes = t_classes(&tables, &dataset)?;
+        let unet = match tables.unet {
+            Some(unet) => unet,
+            None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
+        };
+        Run::start(&self.out, RunConfig { unet, scheduler: tables.scheduler, training: tables.training }, dataset)
+    }
+
+    fn resume(&self) -> Result<Run> {
+        let mut state = TrainingState::read(&self.out)?;
+        self.check_flags(&state.config)?;
+        let steps = self.steps.unwrap_or(state.config.training.max_train_steps);
+        if steps < state.step {
+            let done = state.step;
+            return Err(Error::input(format!("--steps {steps}: the run has taken {done} steps already")));
+        }
+        state.config.training.max_train_steps = steps;
+        set(&mut state.config.training.checkpointing_steps, self.checkpoint_every);
+        // The state is what counts; the rest of the folder follows from it.
+        write_model(&self.out, &state)?;
+        let tables = Tables {
+            unet: Some(state.config.unet.clone()),
+            scheduler: state.config.scheduler.clone(),
+            training: state.config.training.clone(),
+        };
+        let dataset = open_dataset(&tables)?;
+        Run::resume(&self.out, state, dataset)
+    }
+
+    /// Whether every flag that was given says what the run was started with. How long it goes on, how often it is
+    /// saved and on what device may change.
+    fn check_flags(&self, config: &RunConfig) -> Result<()> {
+        let t = &config.training;
+        fn differs<T: PartialEq + std::fmt::Debug>(flag: &str, given: Option<&T>, was: &T) -> Result<()> {
+            match given {
+                Some(given) if given != was => {
+                    Err(Error::input(format!("--resume: {flag} is {given:?}, the run was started with {was:?}")))
+                }
+                _ => Ok(()),
+            }
+        }
+        if let Some(path) = &self.config {
+            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            let tables = Tables::parse(&text, &path.display().to_string())?;
+            let same_rest = training::TrainingConfig {
+                max_train_steps: t.max_train_steps,
+                checkpointing_steps: t.checkpointing_steps,
+                ..tables.training
+            } == *t;
+            if tables.unet.as_ref().is_some_and(|unet| *unet != config.unet)
+                || tables.scheduler != config.scheduler
+                || !same_rest
+            {
+                let path = path.display();
+                return Err(Error::input(format!("--resume: {path} differs from what the run was started with")));
+            }
+        }
+        differs("--data", self.data.as_ref(), &t.dataset)?;
+        differs("--batch", self.batch.as_ref(), &t.train_batch_size)?;
+        differs("--image-size", self.image_size.map(Some).as_ref(), &t.resolution)?;
+        differs("--fit", self.fit.as_ref(), &t.fit)?;
+        differs("--lr", self.lr.as_ref(), &t.learning_rate)?;
+        differs("--warmup", self.warmup.as_ref(), &t.lr_warmup_steps)?;
+        differs("--ema", self.ema.as_ref(), &t.ema_max_decay)?;
+        differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
+        differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
+        differs("--seed", self.seed.as_ref(), &t.seed)?;
+        differs("--flip", self.flip.then_some(&true), &t.random_flip)?;
+        differs("--classes", self.classes.then_some(&true), &t.class_conditional)
+    }
+}
+
+fn set<T: Copy>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
+}
+
+/// The pictures, brought to what the network takes.
+fn open_dataset(tables: &Tables) -> Result<Dataset> {
+    let t = &tables.training;
+    let options = Options {
+        image_size: t.resolution,
+        fit: t.fit,
+        grayscale: tables.unet.as_ref().and_then(|unet| match unet.in_channels {
+            1 => Some(true),
+            3 => Some(false),
+            _ => None,
+        }),
+        // Without a network of its own: 28 becomes 32, which the default network halves twice.
+        multiple_of: tables
+            .unet
+            .as_ref()
+            .map_or(if t.resolution.is_some() { 1 } else { 8 }, |unet| unet.size_multiple()),
+    };
+    let mut progress: Option<Progress> = None;
+    let dataset = Dataset::open_with(&t.dataset, &options, &mut |done, total| {
+        progress.get_or_insert_with(|| Progress::new("reading", 0, total)).at(done, || "pictures".into());
+    })?;
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    Ok(dataset)
+}
+
+/// Classes to learn, if any are asked for.
+fn t_classes(tables: &Tables, dataset: &Dataset) -> Result<Option<usize>> {
+    match (tables.training.class_conditional, &dataset.labels) {
+        (false, _) => Ok(None),
+        (true, Some(_)) => Ok(Some(dataset.classes())),
+        (true, None) => Err(Error::input(format!("{}: no labels to learn classes from", dataset.name))),
+    }
+}
+
+/// Loads a run and takes its steps, with everything that is told on the way.
+pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let (dataset, config) = (run.dataset(), run.config());
+    let [height, width, channels] = dataset.shape();
+    eprintln!("pictures     {} of {height}x{width}x{channels}, {}", dataset.len(), dataset.name);
+    eprintln!("network      {} parameters", run.trainer().unet().parameters().count());
+    eprintln!("device       {}", device.description());
+    let memory = run.memory();
+    eprintln!(
+        "memory       {} planned: parameters {}, optimiser {}, activations {}",
+        megabytes(memory.total()),
+        megabytes(memory.parameters),
+        megabytes(memory.optimizer),
+        megabytes(memory.activations)
+    );
+    let (steps, batch) = (config.training.max_train_steps, config.training.train_batch_size);
+    run.load(device)?;
+    let first = run.step();
+    if first == steps {
+        eprintln!("all {steps} steps were taken before");
+    }
+    let mut progress = Progress::new("training", first, steps);
+    let mut smooth: Option<f32> = None;
+    run.train(device, |event| match event {
+        training::Progress::Step { done, loss } => {
+            let average = smooth.map_or(loss, |smooth| smooth + 0.02 * (loss - smooth));
+            smooth = Some(average);
+            let rate = ((done - first) * batch) as f64 / progress.seconds();
+            progress.at(done, || format!("loss {average:.4}, {rate:.0} images/s,"));
+        }
+        training::Progress::Drawing => {}
+        training::Progress::Checkpoint { done } => {
+            let time = duration(progress.seconds());
+            progress.say(&format!("checkpoint at step {done} after {time}, loss {:.4}", smooth.unwrap_or(f32::NAN)));
+        }
+    })?;
+    progress.finish();
+    Ok(())
+}

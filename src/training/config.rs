@@ -1,0 +1,267 @@
+//! What describes a run: the tables `[unet]`, `[scheduler]` and `[training]` of a TOML file, with diffusers' key names.
+
+use crate::data::Fit;
+use crate::diffusion::SchedulerConfig;
+use crate::error::{Error, Result};
+use crate::nn::{BlockType, SampleSize, UNetConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The `[training]` table; names as in diffusers' training scripts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Where the pictures come from: `digits`, IDX files or a folder.
+    pub dataset: String,
+    /// Height and width; none takes the pictures as they are.
+    pub resolution: Option<usize>,
+    /// How pictures of another shape are brought to it.
+    pub fit: Fit,
+    /// Mirrors half of the pictures.
+    pub random_flip: bool,
+    /// Whether the pictures' labels are learnt with them.
+    pub class_conditional: bool,
+    /// Optimiser steps in all.
+    pub max_train_steps: usize,
+    /// Pictures in a step.
+    pub train_batch_size: usize,
+    /// Learning rate after the warm-up.
+    pub learning_rate: f64,
+    /// Steps over which the learning rate rises from zero.
+    pub lr_warmup_steps: usize,
+    /// Adam's decay of the first moment.
+    pub adam_beta1: f32,
+    /// Adam's decay of the second moment.
+    pub adam_beta2: f32,
+    /// Adam's epsilon.
+    pub adam_epsilon: f32,
+    /// Decay of the weights, apart from the gradient (AdamW).
+    pub adam_weight_decay: f32,
+    /// Largest norm of the gradient.
+    pub max_grad_norm: f32,
+    /// Decay of the moving average of the weights, once it has warmed up as (1 + n) / (10 + n).
+    pub ema_max_decay: f64,
+    /// Steps between checkpoints; 0 writes one at the end only.
+    pub checkpointing_steps: usize,
+    /// Makes everything random.
+    pub seed: u64,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            dataset: "digits".into(),
+            resolution: None,
+            fit: Fit::Crop,
+            random_flip: false,
+            class_conditional: false,
+            max_train_steps: 10_000,
+            train_batch_size: 64,
+            learning_rate: 2e-4,
+            lr_warmup_steps: 500,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            adam_weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            ema_max_decay: 0.9999,
+            checkpointing_steps: 1000,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// Whether the numbers make sense.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key.
+    pub fn validate(&self) -> Result<()> {
+        let wrong = |key: &str, found: String, expected: &str| {
+            Err(Error::input(format!("training: {key} is {found}, expected {expected}")))
+        };
+        if !(1..=1 << 20).contains(&self.train_batch_size) {
+            return wrong("train_batch_size", self.train_batch_size.to_string(), "1 to 1048576");
+        }
+        if !(1..=u32::MAX as usize).contains(&self.max_train_steps) {
+            return wrong("max_train_steps", self.max_train_steps.to_string(), "1 to 4294967295");
+        }
+        if self.resolution.is_some_and(|size| !(1..=4096).contains(&size)) {
+            return wrong("resolution", format!("{:?}", self.resolution.unwrap_or(0)), "1 to 4096");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
+            return wrong("learning_rate", self.learning_rate.to_string(), "more than 0, at most 10");
+        }
+        for (key, value) in [("adam_beta1", self.adam_beta1), ("adam_beta2", self.adam_beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return wrong(key, value.to_string(), "0 or more, less than 1");
+            }
+        }
+        if !(0.0..1.0).contains(&self.ema_max_decay) {
+            return wrong("ema_max_decay", self.ema_max_decay.to_string(), "0 or more, less than 1");
+        }
+        for (key, value) in [("adam_epsilon", self.adam_epsilon), ("max_grad_norm", self.max_grad_norm)] {
+            if value.is_nan() || value <= 0.0 {
+                return wrong(key, value.to_string(), "more than 0");
+            }
+        }
+        if !(0.0..1.0).contains(&self.adam_weight_decay) {
+            return wrong("adam_weight_decay", self.adam_weight_decay.to_string(), "0 or more, less than 1");
+        }
+        Ok(())
+    }
+}
+
+/// A whole run's configuration, as saved in its folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunConfig {
+    /// The network.
+    pub unet: UNetConfig,
+    /// The noise schedule and the reverse process.
+    pub scheduler: SchedulerConfig,
+    /// Everything else.
+    pub training: TrainingConfig,
+}
+
+/// The tables of a TOML file, any of which may be missing.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// `[unet]`
+    pub unet: Option<UNetConfig>,
+    /// `[scheduler]`
+    pub scheduler: SchedulerConfig,
+    /// `[training]`
+    pub training: TrainingConfig,
+}
+
+impl Tables {
+    /// Reads a TOML file's text. TOML has no null: the text "null" stands for it.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the file and the key.
+    pub fn parse(text: &str, source: &str) -> Result<Self> {
+        let wrong = |error: String| Error::input(format!("{source}: {}", error.trim().replace('\n', " ")));
+        let mut table: toml::Table =
+            toml::from_str(text).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
+        let mut take = |name: &str| -> Result<Option<Value>> {
+            let Some(value) = table.remove(name) else { return Ok(None) };
+            let json = serde_json::to_value(value).map_err(|error| wrong(error.to_string()))?;
+            Ok(Some(with_nulls(json)))
+        };
+        let (unet, scheduler, training) = (take("unet")?, take("scheduler")?, take("training")?);
+        if let Some(other) = table.keys().next() {
+            return Err(wrong(format!("unknown table or key {other}, expected [unet], [scheduler] or [training]")));
+        }
+        let name = |table: &str| format!("{source}: [{table}]");
+        let unet = unet.map(|json| UNetConfig::from_json(&json, &name("unet"))).transpose()?;
+        let scheduler = match scheduler {
+            Some(json) => SchedulerConfig::from_json(&json, &name("scheduler"))?,
+            None => SchedulerConfig::default(),
+        };
+        let training = match training {
+            Some(json) => serde_json::from_value(json).map_err(|error| wrong(format!("[training]: {error}")))?,
+            None => TrainingConfig::default(),
+        };
+        Ok(Self { unet, scheduler, training })
+    }
+}
+
+fn with_nulls(json: Value) -> Value {
+    match json {
+        Value::String(text) if text == "null" => Value::Null,
+        Value::Object(object) => object.into_iter().map(|(key, value)| (key, with_nulls(value))).collect(),
+        other => other,
+    }
+}
+
+fn without_nulls(json: Value) -> Value {
+    match json {
+        Value::Null => "null".into(),
+        Value::Object(object) => object.into_iter().map(|(key, value)| (key, without_nulls(value))).collect(),
+        other => other,
+    }
+}
+
+impl RunConfig {
+    /// As TOML; [`Tables::parse`] reads it back.
+    ///
+    /// # Errors
+    /// Only if a value cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        let training = serde_json::to_value(&self.training).map_err(|error| Error::Device(error.to_string()))?;
+        let tables = [("unet", self.unet.to_json()), ("scheduler", self.scheduler.to_json()), ("training", training)];
+        let all: serde_json::Map<String, Value> =
+            tables.into_iter().map(|(name, table)| (name.to_string(), without_nulls(table))).collect();
+        toml::to_string(&all).map_err(|error| Error::Device(error.to_string()))
+    }
+
+    /// Reads what [`RunConfig::to_toml`] has written.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key.
+    pub fn from_toml(text: &str, source: &str) -> Result<Self> {
+        let Tables { unet, scheduler, training } = Tables::parse(text, source)?;
+        let unet = unet.ok_or_else(|| Error::input(format!("{source}: the table [unet] is missing")))?;
+        Ok(Self { unet, scheduler, training })
+    }
+}
+
+/// A network for pictures of this size, where none is described: levels down to 8 pixels or less with attention at the
+/// last, as many channels as a day of training on one machine can fill.
+pub fn default_unet(height: usize, width: usize, channels: usize, classes: Option<usize>) -> UNetConfig {
+    let size = height.max(width);
+    // The largest number of levels that leaves at least 4 pixels, down to 8 where the size allows it.
+    let divides = |levels: usize| height % (1 << (levels - 1)) == 0 && width % (1 << (levels - 1)) == 0;
+    let wanted = (1..=6).find(|levels| size >> (levels - 1) <= 8).unwrap_or(6).max(2);
+    let levels = (1..=wanted).rev().find(|&levels| divides(levels)).unwrap_or(1);
+    let base = if channels == 1 || size <= 16 { 32 } else { 64 };
+    let with_attention = |level: usize, attention: BlockType, plain: BlockType| {
+        if level + 1 == levels { attention } else { plain }
+    };
+    UNetConfig {
+        sample_size: Some(match (height, width) {
+            (height, width) if height == width => SampleSize::Square(height),
+            sizes => SampleSize::Rectangle(sizes.into()),
+        }),
+        in_channels: channels,
+        out_channels: channels,
+        block_out_channels: (0..levels).map(|level| (base << level).min(8 * base).min(512)).collect(),
+        down_block_types: (0..levels)
+            .map(|level| with_attention(level, BlockType::AttnDownBlock2D, BlockType::DownBlock2D))
+            .collect(),
+        up_block_types: (0..levels)
+            .rev()
+            .map(|level| with_attention(level, BlockType::AttnUpBlock2D, BlockType::UpBlock2D))
+            .collect(),
+        layers_per_block: if size <= 16 { 1 } else { 2 },
+        attention_head_dim: None,
+        norm_num_groups: 8,
+        num_class_embeds: classes,
+        ..UNetConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_goes_through_toml_and_back() {
+        let run = RunConfig {
+            unet: default_unet(32, 32, 1, Some(10)),
+            scheduler: SchedulerConfig::default(),
+            training: TrainingConfig { resolution: Some(32), ..TrainingConfig::default() },
+        };
+        assert_eq!(RunConfig::from_toml(&run.to_toml().unwrap(), "run").unwrap(), run);
+    }
+
+    #[test]
+    fn default_networks_fit_their_pictures() {
+        for (height, width) in [(8, 8), (16, 16), (28, 28), (32, 32), (24, 40), (64, 64), (7, 9), (256, 256), (1, 1)] {
+            let unet = default_unet(height, width, 3, None);
+            unet.validate("default").unwrap();
+        }
+        assert_eq!(default_unet(32, 32, 1, None).block_out_channels, [32, 64, 128]);
+        assert_eq!(default_unet(8, 8, 1, None).block_out_channels, [32, 64]);
+    }
+}

@@ -1,0 +1,13 @@
+//! Training: algorithm 1 of Ho et al. 2020, its configuration, and the run's folder.
+
+mod config;
+mod order;
+mod run;
+mod state;
+mod trainer;
+
+pub use config::{RunConfig, Tables, TrainingConfig, default_unet};
+pub use order::Order;
+pub use run::{Progress, Run, write_model};
+pub use state::TrainingState;
+pub use trainer::{MemoryTable, Trainer};

@@ -1,0 +1,191 @@
+//! The training step: one plan from the pictures to the new weights.
+
+use super::config::RunConfig;
+use crate::device::{Device, PlanId};
+use crate::error::{Error, Result};
+use crate::kernels::adam::{Adam, OptimizerState, adam_step};
+use crate::kernels::ema::ema_step;
+use crate::kernels::forward_process::forward_process;
+use crate::kernels::gradient_norm::gradient_norm;
+use crate::kernels::mse::mse;
+use crate::kernels::schedule_tables::schedule_tables;
+use crate::nn::{Network, UNet};
+use crate::plan::{Plan, Recorder, Step, Storage};
+
+/// Planned bytes of a training run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryTable {
+    /// The weights and their moving average.
+    pub parameters: u64,
+    /// Gradients and both moments of Adam.
+    pub optimizer: u64,
+    /// Activations, their gradients and the batch.
+    pub activations: u64,
+}
+
+impl MemoryTable {
+    /// Everything together.
+    pub fn total(&self) -> u64 {
+        self.parameters + self.optimizer + self.activations
+    }
+}
+
+/// Takes training steps on a device.
+pub struct Trainer {
+    config: RunConfig,
+    unet: UNet,
+    state: OptimizerState,
+    ema: Storage,
+    pictures: Storage,
+    labels: Storage,
+    one: Storage,
+    loss: Storage,
+    norm: Storage,
+    plan: Plan,
+    loaded: Option<PlanId>,
+}
+
+impl Trainer {
+    /// Records the step for batches of [height, width].
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) or [`Shape`](Error::Shape) if the configuration does not fit together.
+    pub fn new(config: &RunConfig, [height, width]: [usize; 2]) -> Result<Self> {
+        config.training.validate()?;
+        let unet = UNet::new(&config.unet)?;
+        let training = &config.training;
+        let batch = training.train_batch_size;
+        let shape = [batch, height, width, config.unet.in_channels];
+        let flat = |name: &str| Storage::f32(name, unet.parameters().len());
+        let state = OptimizerState {
+            parameters: flat("parameters"),
+            gradients: flat("gradients"),
+            first_moments: flat("first moments"),
+            second_moments: flat("second moments"),
+        };
+        let ema = flat("moving average");
+        let pictures = Storage::f32("pictures", shape.iter().product());
+        let labels = Storage::u32("labels", batch);
+        let one = Storage::f32("one", 1);
+
+        let mut r = Recorder::new();
+        // Recomputed every step, by one thread: nothing beside the network, and one storage less.
+        let tables = schedule_tables(&mut r, config.scheduler.tables());
+        let x0 = r.input(&pictures, &shape);
+        let noisy = forward_process(&mut r, tables, x0)?;
+        let label_value = config.unet.num_class_embeds.map(|_| r.input(&labels, &[batch]));
+        let mut net = Network {
+            r: &mut r,
+            parameters: unet.parameters(),
+            weights: &state.parameters,
+            gradients: Some(&state.gradients),
+        };
+        let prediction = unet.record(&mut net, noisy.sample, noisy.timesteps, label_value)?;
+        let loss = mse(&mut r, prediction, noisy.noise)?;
+        let upstream = r.input(&one, &[1]);
+        r.backward(loss, upstream)?;
+        let norm = gradient_norm(&mut r, &state.gradients);
+        let adam = Adam {
+            beta1: training.adam_beta1,
+            beta2: training.adam_beta2,
+            epsilon: training.adam_epsilon,
+            weight_decay: training.adam_weight_decay,
+            decoupled: true,
+        };
+        adam_step(&mut r, &state, norm, adam);
+        ema_step(&mut r, &state.parameters, &ema);
+        let (loss, norm) = (r.export("loss", loss), r.export("gradient norm", norm));
+        let plan = r.finish();
+        let config = config.clone();
+        Ok(Self { config, unet, state, ema, pictures, labels, one, loss, norm, plan, loaded: None })
+    }
+
+    /// The network.
+    pub fn unet(&self) -> &UNet {
+        &self.unet
+    }
+
+    /// The flat buffer of the moving average of the weights.
+    pub fn ema(&self) -> &Storage {
+        &self.ema
+    }
+
+    /// Weights, moving average, first and second moments: what a run is resumed from.
+    pub fn buffers(&self) -> [(&'static str, &Storage); 4] {
+        [
+            ("parameters", &self.state.parameters),
+            ("ema", &self.ema),
+            ("first_moments", &self.state.first_moments),
+            ("second_moments", &self.state.second_moments),
+        ]
+    }
+
+    /// The recorded step.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Planned bytes.
+    pub fn memory(&self) -> MemoryTable {
+        let flat = self.state.parameters.bytes();
+        let (parameters, optimizer) = (2 * flat, 3 * flat);
+        MemoryTable { parameters, optimizer, activations: self.plan.memory().total() - parameters - optimizer }
+    }
+
+    /// Allocates everything, all zeros: the buffers of [`Trainer::buffers`] are to be uploaded.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
+        self.loaded = Some(device.load(&self.plan)?);
+        device.upload(&self.one, 0, &[1.0])
+    }
+
+    /// Frees everything.
+    pub fn unload(&mut self, device: &mut dyn Device) {
+        if let Some(plan) = self.loaded.take() {
+            device.unload(plan);
+        }
+        self.plan.storages().for_each(|storage| device.release(storage));
+    }
+
+    /// The numbers of a step: `n` is 0 for the first.
+    fn step_block(&self, n: usize) -> Step {
+        let training = &self.config.training;
+        let warm = (n + 1) as f64 / training.lr_warmup_steps.max(1) as f64;
+        let bias_correction = |beta: f32| (1.0 - f64::from(beta).powf((n + 1) as f64)) as f32;
+        // As diffusers' EMAModel: no average after the first step, (1 + n) / (10 + n) until the limit is reached.
+        let ema_decay = if n == 0 { 0.0 } else { ((1 + n) as f64 / (10 + n) as f64).min(training.ema_max_decay) };
+        Step {
+            step: n as u32,
+            learning_rate: (training.learning_rate * warm.min(1.0)) as f32,
+            bias_correction1: bias_correction(training.adam_beta1),
+            bias_correction2: bias_correction(training.adam_beta2),
+            ema_decay: ema_decay as f32,
+            clip_norm: training.max_grad_norm.min(f32::MAX),
+            ..Step::seeded(training.seed)
+        }
+    }
+
+    /// Takes step `n` on a batch, NHWC in [-1, 1], and returns the loss.
+    ///
+    /// # Errors
+    /// The device's; [`Input`](Error::Input) if the loss is not finite, with what to try.
+    pub fn step(&mut self, device: &mut dyn Device, n: usize, pictures: &[f32], labels: &[u32]) -> Result<f32> {
+        let plan = self.loaded.ok_or_else(|| Error::Device("the trainer is not loaded".into()))?;
+        device.upload(&self.pictures, 0, pictures)?;
+        if self.config.unet.num_class_embeds.is_some() {
+            device.upload_integers(&self.labels, 0, labels)?;
+        }
+        device.run(plan, &self.step_block(n))?;
+        let loss = device.download(&self.loss)?[0];
+        if !loss.is_finite() {
+            let norm = device.download(&self.norm)?[0];
+            return Err(Error::input(format!(
+                "step {n}: the loss is {loss} and the gradient's norm {norm}; a smaller learning rate may help, \
+                 and the last checkpoint is whole"
+            )));
+        }
+        Ok(loss)
+    }
+}
