@@ -97,7 +97,7 @@ impl Kernel for AdamStep {
         (parameter.par_chunks_mut(PIECE).zip(first.par_chunks_mut(PIECE)))
             .zip(second.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE)))
             .for_each(|((parameter, first), (second, gradient))| {
-                parallel::vectorized(|| {
+                parallel::vectorized(#[inline(always)] || {
                     let moments = first.iter_mut().zip(second.iter_mut());
                     for ((p, (m, v)), &g) in parameter.iter_mut().zip(moments).zip(gradient) {
                         let mut g = g * clip;

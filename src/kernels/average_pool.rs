@@ -51,7 +51,7 @@ impl Kernel for Pool {
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, y) = (io.read(0), io.write(1));
         let (len, pixel) = (self.width * self.channels, self.channels);
-        parallel::for_rows(y, len, |row, y| {
+        parallel::for_rows(y, len, #[inline(always)] |row, y| {
             let (upper, lower) = x[row * 4 * len..][..4 * len].split_at(2 * len);
             let blocks = upper.chunks_exact(2 * pixel).zip(lower.chunks_exact(2 * pixel));
             for (y, (upper, lower)) in y.chunks_exact_mut(pixel).zip(blocks) {

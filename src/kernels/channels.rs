@@ -70,7 +70,7 @@ impl Kernel for CopyChannels {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, y) = (io.read(0), io.write(1));
-        parallel::for_rows(y, self.to.stride, |row, y| self.copy_row(row, x, y));
+        parallel::for_rows(y, self.to.stride, #[inline(always)] |row, y| self.copy_row(row, x, y));
     }
 }
 
@@ -115,7 +115,7 @@ impl Kernel for AddChannels {
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, b, y) = (io.read(0), io.read(1), io.write(2));
         let channels = self.channels;
-        parallel::for_rows(y, channels, |row, y| {
+        parallel::for_rows(y, channels, #[inline(always)] |row, y| {
             let (x, b) = (&x[row * channels..], &b[row / self.pixels * channels..]);
             for ((y, &x), &b) in y.iter_mut().zip(x).zip(b) {
                 *y = x + b;

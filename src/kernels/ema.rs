@@ -39,7 +39,7 @@ impl Kernel for Ema {
     fn host(&self, io: &mut Bindings<f32>) {
         let (parameter, step, average) = (io.read(0), io.step(), io.write(1));
         let rate = 1.0 - step.ema_decay;
-        parallel::for_elements(average, |first, average| {
+        parallel::for_elements(average, #[inline(always)] |first, average| {
             for (average, parameter) in average.iter_mut().zip(&parameter[first..]) {
                 *average += rate * (parameter - *average);
             }

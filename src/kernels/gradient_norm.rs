@@ -42,7 +42,7 @@ impl Kernel for SumOfSquares {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, partials) = (io.read(0), io.write(1));
-        parallel::for_rows(partials, 4, |first, partials| {
+        parallel::for_rows(partials, 4, #[inline(always)] |first, partials| {
             for (partial, run) in partials.iter_mut().zip(x[first * 4 * PER_PARTIAL..].chunks(PER_PARTIAL)) {
                 // Sixteen sums side by side, so that they become vector instructions.
                 let mut sums = [0.0; 16];

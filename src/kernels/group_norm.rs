@@ -80,7 +80,7 @@ impl Kernel for Statistics {
         let Sizes { pixels, channels, groups, .. } = self.sizes;
         let size = self.sizes.group_channels();
         let count = (pixels * size) as f32;
-        parallel::for_rows(statistics, groups * 2, |picture, statistics| {
+        parallel::for_rows(statistics, groups * 2, #[inline(always)] |picture, statistics| {
             let x = &x[picture * pixels * channels..][..pixels * channels];
             let of_group = |sums: &[f32], group: usize| sums[group * size..][..size].iter().sum::<f32>() / count;
             let mut sums = vec![0.0; channels];
@@ -142,7 +142,7 @@ impl Kernel for Apply {
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, statistics, weight, bias, y) = (io.read(0), io.read(1), io.read(2), io.read(3), io.write(4));
         let picture_len = self.sizes.pixels * self.sizes.channels;
-        parallel::for_rows(y, picture_len, |picture, y| {
+        parallel::for_rows(y, picture_len, #[inline(always)] |picture, y| {
             let channels = self.sizes.channels;
             let (means, mut scales) = by_channel(&self.sizes, statistics, picture);
             scales.iter_mut().zip(weight).for_each(|(scale, &weight)| *scale *= weight);
@@ -219,11 +219,12 @@ impl Kernel for BackwardSums {
         let (x, statistics, weight, bias, dy) = (io.read(0), io.read(1), io.read(2), io.read(3), io.read(4));
         let (sum_dz, sum_dz_xhat) = (io.write(5), io.write(6));
         let Sizes { pixels, channels, .. } = self.sizes;
-        parallel::for_rows2((sum_dz, channels), (sum_dz_xhat, channels), |picture, sum_dz, sum_dz_xhat| {
+        parallel::for_rows2((sum_dz, channels), (sum_dz_xhat, channels), #[inline(always)] |picture, sum_dz, sum_dz_xhat| {
             let (means, deviations) = by_channel(&self.sizes, statistics, picture);
             let (means, deviations) = (&means[..channels], &deviations[..channels]);
             let (weight, bias) = (&weight[..channels], &bias[..channels]);
             let first = picture * pixels * channels;
+            let (sum_dz, sum_dz_xhat) = (&mut sum_dz[..channels], &mut sum_dz_xhat[..channels]);
             sum_dz.fill(0.0);
             sum_dz_xhat.fill(0.0);
             let rows = x[first..].chunks_exact(channels).zip(dy[first..].chunks_exact(channels)).take(pixels);
@@ -312,7 +313,7 @@ impl Kernel for BackwardInput {
         let (sums, dx) = ([io.read(5), io.read(6)], io.write(7));
         let Sizes { pixels, channels, groups, .. } = self.sizes;
         let size = self.sizes.group_channels();
-        parallel::for_rows(dx, pixels * channels, |picture, dx| {
+        parallel::for_rows(dx, pixels * channels, #[inline(always)] |picture, dx| {
             let (means, deviations) = by_channel(&self.sizes, statistics, picture);
             let (means, deviations) = (&means[..channels], &deviations[..channels]);
             let (weight, bias) = (&weight[..channels], &bias[..channels]);

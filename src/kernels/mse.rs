@@ -69,7 +69,7 @@ impl Kernel for Backward {
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, target, upstream, dx) = (io.read(0), io.read(1), io.read(2), io.write(3));
         let scale = upstream[0] * 2.0 / self.len as f32;
-        parallel::for_elements(dx, |first, dx| {
+        parallel::for_elements(dx, #[inline(always)] |first, dx| {
             for ((dx, x), target) in dx.iter_mut().zip(&x[first..]).zip(&target[first..]) {
                 *dx = scale * (x - target);
             }

@@ -1,4 +1,5 @@
-//! Sharing a host function's work out to the cores, in vector instructions.
+//! Sharing a host function's work out to the cores, in vector instructions. Work that is worth them is passed as an
+//! `#[inline(always)]` closure: only what is inlined into the dispatch is compiled for the wider registers.
 
 use rayon::prelude::*;
 
@@ -13,15 +14,28 @@ pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
 
 /// Calls `work(first, piece)` on pieces of `out`, on all cores; `first` is the index of the piece's first element.
 pub(super) fn for_elements<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
-    for_rows(out, PIECE, |index, piece| work(index * PIECE, piece));
+    for_rows(
+        out,
+        PIECE,
+        #[inline(always)]
+        |index, piece| work(index * PIECE, piece),
+    );
 }
 
 /// Calls `work(index, row)` on the rows of `len` elements that `out` consists of, on all cores.
 pub(super) fn for_rows<T: Send>(out: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() <= len {
-        return vectorized(|| work(0, out));
+        return vectorized(
+            #[inline(always)]
+            || work(0, out),
+        );
     }
-    out.par_chunks_mut(len).enumerate().for_each(|(index, row)| vectorized(|| work(index, row)));
+    out.par_chunks_mut(len).enumerate().for_each(|(index, row)| {
+        vectorized(
+            #[inline(always)]
+            || work(index, row),
+        )
+    });
 }
 
 /// The same over two outputs that are cut at the same places.
@@ -30,6 +44,10 @@ pub(super) fn for_rows2<T: Send, U: Send>(
     (b, b_len): (&mut [U], usize),
     work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
-    (a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len)).enumerate())
-        .for_each(|(index, (a, b))| vectorized(|| work(index, a, b)));
+    (a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len)).enumerate()).for_each(|(index, (a, b))| {
+        vectorized(
+            #[inline(always)]
+            || work(index, a, b),
+        )
+    });
 }

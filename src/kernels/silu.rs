@@ -46,7 +46,7 @@ impl Kernel for Forward {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, y) = (io.read(0), io.write(1));
-        parallel::for_elements(y, |first, y| {
+        parallel::for_elements(y, #[inline(always)] |first, y| {
             for (y, &x) in y.iter_mut().zip(&x[first..]) {
                 *y = x * sigmoid(x);
             }
@@ -84,7 +84,7 @@ impl Kernel for Backward {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, dy, dx) = (io.read(0), io.read(1), io.write(2));
-        parallel::for_elements(dx, |first, dx| {
+        parallel::for_elements(dx, #[inline(always)] |first, dx| {
             for ((dx, &dy), &x) in dx.iter_mut().zip(&dy[first..]).zip(&x[first..]) {
                 let s = sigmoid(x);
                 *dx = dy * s * (1.0 + x * (1.0 - s));

@@ -41,7 +41,7 @@ impl Kernel for Forward {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, y) = (io.read(0), io.write(1));
-        parallel::for_rows(y, self.columns, |row, y| {
+        parallel::for_rows(y, self.columns, #[inline(always)] |row, y| {
             let x = &x[row * self.columns..][..self.columns];
             let largest = fold(x, f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
             for (y, &x) in y.iter_mut().zip(x) {
@@ -91,7 +91,7 @@ impl Kernel for Backward {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (y, dy, dx) = (io.read(0), io.read(1), io.write(2));
-        parallel::for_rows(dx, self.columns, |row, dx| {
+        parallel::for_rows(dx, self.columns, #[inline(always)] |row, dx| {
             let (y, dy) = (&y[row * self.columns..], &dy[row * self.columns..]);
             for ((dx, &dy), &y) in dx.iter_mut().zip(dy).zip(y) {
                 *dx = dy * y;

@@ -75,8 +75,8 @@ impl Kernel for SumRows {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, y) = (io.read(0), io.write(1));
-        parallel::for_rows(y, self.columns, |part, y| {
-            parallel::for_rows(y, HOST_COLUMNS, |piece, y| {
+        parallel::for_rows(y, self.columns, #[inline(always)] |part, y| {
+            parallel::for_rows(y, HOST_COLUMNS, #[inline(always)] |piece, y| {
                 if !self.accumulate {
                     y.fill(0.0);
                 }

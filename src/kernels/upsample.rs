@@ -49,7 +49,7 @@ impl Kernel for Upsample {
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, y) = (io.read(0), io.write(1));
         let len = self.width * self.channels;
-        parallel::for_rows(y, 2 * len, |row, y| {
+        parallel::for_rows(y, 2 * len, #[inline(always)] |row, y| {
             let x = &x[row / 2 * len..][..len];
             for (y, x) in y.chunks_exact_mut(2 * self.channels).zip(x.chunks_exact(self.channels)) {
                 for y in y.chunks_exact_mut(self.channels) {
