@@ -25,7 +25,7 @@ test-long: ## the tests too long for CI (those marked #[ignore])
 .PHONY: doc
 doc: export RUSTDOCFLAGS = -D warnings
 doc: ## build the API documentation; a warning is an error
-	$(CARGO) doc --no-deps --locked
+	$(CARGO) doc --release --no-deps --locked
 
 .PHONY: fmt
 fmt: ## format the code

@@ -23,7 +23,7 @@ pub(super) struct Demo {
     #[arg(long, default_value = "demo", value_name = "DIR")]
     out: PathBuf,
     /// Optimiser steps
-    #[arg(long, default_value_t = 1300, value_name = "N")]
+    #[arg(long, default_value_t = 2600, value_name = "N")]
     steps: usize,
     /// Makes everything random
     #[arg(long, default_value_t = 0, value_name = "SEED")]

@@ -1,0 +1,278 @@
+//! What users can get wrong: one clear line that names the thing, exit code 1, and no half-written file.
+
+use aquatint::checkpoint::{read_tensors, write_tensors};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+fn aquatint(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_aquatint")).args(arguments).output().unwrap()
+}
+
+/// Asserts exit code 1 and one line on standard error that has all of `words` in it.
+#[track_caller]
+fn fails(arguments: &[&str], words: &[&str]) {
+    let output = aquatint(arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("aquatint: ")).collect();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+    assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    assert_eq!(errors.len(), 1, "{arguments:?}: {text}");
+    assert_eq!(text.lines().last(), errors.first().copied(), "{arguments:?}: {text}");
+    for word in words {
+        assert!(errors[0].contains(word), "{arguments:?}: no {word:?} in {text}");
+    }
+}
+
+/// A small model that a training run has left, made once.
+fn model() -> &'static Path {
+    static MODEL: OnceLock<TempDir> = OnceLock::new();
+    let folder = MODEL.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let config = folder.path().join("small.toml");
+        fs::write(&config, SMALL).unwrap();
+        let arguments = ["train", "--data", "digits", "--device", "cpu", "--steps", "2", "--batch", "4", "--classes"];
+        let output = aquatint(&[&arguments[..], &["--config", path(&config), "--out", path(&out)]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    });
+    static RUN: OnceLock<std::path::PathBuf> = OnceLock::new();
+    RUN.get_or_init(|| folder.path().join("run"))
+}
+
+const SMALL: &str = r#"
+[unet]
+sample_size = 8
+in_channels = 1
+out_channels = 1
+block_out_channels = [8, 16]
+down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
+up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
+layers_per_block = 1
+norm_num_groups = 4
+attention_head_dim = "null"
+num_class_embeds = 10
+"#;
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A copy of the model with one file changed.
+fn spoilt(file: &str, spoil: impl FnOnce(Vec<u8>) -> Vec<u8>) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for part in ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json", WEIGHTS] {
+        let to = copy.path().join(part);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(model().join(part), to).unwrap();
+    }
+    let target = copy.path().join(file);
+    let spoilt = spoil(fs::read(&target).unwrap());
+    fs::write(target, spoilt).unwrap();
+    copy
+}
+
+const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
+
+fn sample_fails(folder: &TempDir, words: &[&str]) {
+    let out = folder.path().join("drawn");
+    fails(&["sample", path(folder.path()), "--out", path(&out), "--steps", "2", "--device", "cpu"], words);
+    assert!(!out.exists(), "a failed command leaves nothing behind");
+}
+
+fn replace(from: &'static str, to: &'static str) -> impl FnOnce(Vec<u8>) -> Vec<u8> {
+    move |bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains(from), "{text}");
+        text.replace(from, to).into_bytes()
+    }
+}
+
+#[test]
+fn models_that_are_not_whole() {
+    fails(&["sample", "/no/such/model", "--out", "/tmp/x"], &["/no/such/model", "does not exist"]);
+    let empty = tempfile::tempdir().unwrap();
+    sample_fails(&empty, &["not a diffusers model folder", "unet/config.json"]);
+    sample_fails(&spoilt(WEIGHTS, |bytes| bytes[..bytes.len() / 2].to_vec()), &[WEIGHTS, "not a whole"]);
+    sample_fails(&spoilt(WEIGHTS, |_| b"garbage".to_vec()), &[WEIGHTS, "not a whole"]);
+    sample_fails(&spoilt("unet/config.json", |bytes| bytes[..40].to_vec()), &["config.json", "not JSON"]);
+    sample_fails(&spoilt("scheduler/scheduler_config.json", |_| b"[]".to_vec()), &["scheduler_config.json", "object"]);
+}
+
+#[test]
+fn configurations_that_do_not_fit() {
+    let unet = |from, to| spoilt("unet/config.json", replace(from, to));
+    sample_fails(&unet("AttnDownBlock2D", "KDownBlock2D"), &["KDownBlock2D", "config.json"]);
+    sample_fails(&unet("\"dropout\": 0", "\"dropout\": 0.5"), &["dropout", "0.5"]);
+    sample_fails(&unet("\"layers_per_block\": 1", "\"layers_per_block\": 0"), &["layers_per_block", "0"]);
+    sample_fails(&unet("\"layers_per_block\": 1", "\"layers_per_block\": 3"), &["is missing"]);
+    sample_fails(&unet("\"norm_num_groups\": 4", "\"norm_num_groups\": 3"), &["norm_num_groups", "8"]);
+    sample_fails(&unet("\"sample_size\": 8", "\"sample_size\": 9"), &["9x9", "multiples of 2"]);
+    sample_fails(&unet("\"sample_size\": 8", "\"sample_size\": 8, \"shape\": 3"), &["shape"]);
+    let scheduler = |from, to| spoilt("scheduler/scheduler_config.json", replace(from, to));
+    sample_fails(&scheduler("\"linear\"", "\"wavy\""), &["wavy"]);
+    sample_fails(&scheduler("\"DDPMScheduler\"", "\"PNDMScheduler\""), &["PNDMScheduler"]);
+    sample_fails(&scheduler("\"num_train_timesteps\": 1000", "\"num_train_timesteps\": 0"), &["num_train_timesteps"]);
+}
+
+#[test]
+fn weights_that_do_not_fit() {
+    let change = |change: fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>)| {
+        let folder = spoilt(WEIGHTS, |bytes| bytes);
+        let file = folder.path().join(WEIGHTS);
+        let read = read_tensors(&file).unwrap().tensors;
+        let mut tensors: Vec<_> = read.into_iter().map(|(name, (shape, data))| (name, shape, data)).collect();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        change(&mut tensors);
+        write_tensors(&file, &tensors, &[]).unwrap();
+        folder
+    };
+    sample_fails(&change(|tensors| drop(tensors.remove(0))), &["is missing"]);
+    sample_fails(&change(|tensors| tensors[0].2[0] = f32::NAN), &["NaN", "finite"]);
+    sample_fails(&change(|tensors| tensors.push(("extra".into(), vec![1], vec![0.0]))), &["extra"]);
+    sample_fails(&change(|tensors| tensors[0].1 = vec![1, tensors[0].2.len()]), &["shape", "expected"]);
+}
+
+#[test]
+fn pictures_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |data: &Path, words: &[&str]| {
+        let out = folder.path().join("run");
+        fails(&["train", "--data", path(data), "--out", path(&out), "--steps", "1", "--device", "cpu"], words);
+        assert!(!out.exists());
+    };
+    train(Path::new("/no/such/data"), &["/no/such/data", "digits"]);
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    train(&empty, &["empty", "no "]);
+    let png = folder.path().join("png");
+    fs::create_dir(&png).unwrap();
+    fs::write(png.join("a.png"), b"\x89PNG\r\n\x1a\nnot really").unwrap();
+    train(&png, &["a.png"]);
+    let idx = folder.path().join("x-idx3-ubyte");
+    fs::write(&idx, [0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0, 4, 1, 2, 3]).unwrap();
+    train(&idx, &["x-idx3-ubyte", "144"]);
+}
+
+#[test]
+fn flags_that_make_no_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let train = |flags: &[&str], words: &[&str]| {
+        fails(&[&["train", "--data", "digits", "--device", "cpu", "--out", path(&out)][..], flags].concat(), words);
+    };
+    train(&["--batch", "0"], &["train_batch_size", "0"]);
+    train(&["--steps", "0"], &["max_train_steps", "0"]);
+    train(&["--lr", "NaN"], &["learning_rate", "NaN"]);
+    train(&["--ema", "2"], &["ema_max_decay", "2"]);
+    train(&["--image-size", "0"], &["resolution", "0"]);
+    train(&["--resume"], &["training_state.safetensors"]);
+    train(&["--batch", "1048576", "--steps", "1"], &["out of memory", "batch 1048576", "would fit"]);
+    fails(&["train", "--out", path(&out)], &["--data"]);
+    fails(&["train", "--data", "digits", "--out", path(&out), "--device", "gpu:nothing"], &["gpu:nothing"]);
+    fails(&["train", "--data", "digits", "--out", path(&out), "--device", "tpu"], &["tpu", "expected auto"]);
+    fails(&["check", "--filter", "nothing", "--device", "cpu"], &["nothing"]);
+    assert!(!out.exists());
+    assert_eq!(aquatint(&["train", "--no-such-flag"]).status.code(), Some(2), "misused flags are clap's");
+    let config = folder.path().join("c.toml");
+    for (text, words) in [
+        ("[training]\nlerning_rate = 1", &["lerning_rate"][..]),
+        ("[unett]\n", &["unett"]),
+        ("not toml", &["not TOML"]),
+        ("[scheduler]\nbeta_end = 7.0", &["beta_end", "7"]),
+    ] {
+        fs::write(&config, text).unwrap();
+        train(&["--config", path(&config)], &[&["c.toml"], words].concat());
+    }
+}
+
+#[test]
+fn resuming_with_other_flags_is_refused() {
+    let run = path(model());
+    let resume = |flags: &[&str], words: &[&str]| {
+        fails(&[&["train", "--out", run, "--resume", "--device", "cpu"][..], flags].concat(), words);
+    };
+    resume(&["--batch", "5"], &["--batch", "5", "4"]);
+    resume(&["--lr", "0.5"], &["--lr"]);
+    resume(&["--schedule", "cosine"], &["--schedule"]);
+    resume(&["--steps", "1"], &["--steps 1", "2"]);
+    fails(&["train", "--data", "digits", "--out", run, "--device", "cpu"], &["--resume"]);
+}
+
+#[test]
+fn sampling_and_predicting() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let out = file("drawn");
+    let run = path(model());
+    let base = ["sample", run, "-n", "3", "--device", "cpu", "--out", path(&out)];
+    let ok = |flags: &[&str]| {
+        let output = aquatint(&[&base[..], &["--steps", "2"], flags].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let bad = |flags: &[&str], words: &[&str]| fails(&[&base[..], flags].concat(), words);
+    let (first, again) = (file("first.safetensors"), file("again.safetensors"));
+    ok(&["--seed", "4", "--class", "3", "--tensors", path(&first)]);
+    ok(&["--seed", "4", "--class", "3,3,3", "--tensors", path(&again)]);
+    let read = |path: &Path| read_tensors(path).unwrap().tensors["sample"].clone();
+    assert_eq!(read(&first), read(&again), "the same seed draws the same pictures");
+    assert_eq!(read(&first).0, [3, 1, 8, 8]);
+    assert!(out.join("sheet.png").is_file() && out.join("0002.png").is_file());
+    bad(&["--class", "10"], &["class 10", "0 to 9"]);
+    bad(&["--class", "1,2"], &["2 classes", "3 pictures"]);
+    bad(&["--steps", "1001"], &["1001", "1000"]);
+    bad(&["--init-noise", path(&first)], &["no tensor noise", "sample"]);
+    let noise = file("noise.safetensors");
+    write_tensors(&noise, &[("noise".into(), vec![2, 1, 8, 8], vec![0.0; 128])], &[]).unwrap();
+    bad(&["--init-noise", path(&noise)], &["noise", "[2, 1, 8, 8]", "[3, 1, 8, 8]"]);
+    write_tensors(&noise, &[("noise".into(), vec![3, 1, 8, 8], vec![0.5; 192])], &[]).unwrap();
+    ok(&["--init-noise", path(&noise)]);
+
+    let (input, output) = (file("in.safetensors"), file("out.safetensors"));
+    let predict = ["predict", run, "--input", path(&input), "--output", path(&output), "--device", "cpu"];
+    let tensors = |t: f32, class: f32, shape: &[usize]| {
+        let sample = ("sample".to_string(), shape.to_vec(), vec![0.5; shape.iter().product()]);
+        let one = |name: &str, value: f32| (name.to_string(), vec![2], vec![value; 2]);
+        write_tensors(&input, &[sample, one("timestep", t), one("class_labels", class)], &[]).unwrap();
+    };
+    tensors(999.0, 9.0, &[2, 1, 8, 8]);
+    assert!(aquatint(&predict).status.success());
+    assert_eq!(read_tensors(&output).unwrap().tensors["output"].0, [2, 1, 8, 8]);
+    for (t, class, shape, words) in [
+        (1000.0, 0.0, &[2, 1, 8, 8][..], &["timestep", "1000"][..]),
+        (0.5, 0.0, &[2, 1, 8, 8], &["timestep", "0.5"]),
+        (0.0, 10.0, &[2, 1, 8, 8], &["class_labels", "10"]),
+        (0.0, 0.0, &[2, 3, 8, 8], &["sample", "[2, 3, 8, 8]"]),
+        (0.0, 0.0, &[2, 1, 8, 7], &["8x7"]),
+    ] {
+        tensors(t, class, shape);
+        fails(&predict, words);
+    }
+}
+
+#[test]
+fn a_folder_without_permission() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let locked = folder.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(locked.join("probe"), b"").is_ok() {
+        eprintln!("skipped: root writes anywhere");
+        return;
+    }
+    let out = locked.join("drawn");
+    fails(&["sample", path(model()), "--out", path(&out), "--steps", "2", "--device", "cpu"], &["locked", "denied"]);
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in ["demo", "train", "sample", "predict", "evaluate", "devices", "check"] {
+        let output = aquatint(&[command, "--help"]);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command} --help has no example");
+    }
+}

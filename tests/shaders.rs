@@ -1,0 +1,154 @@
+//! Every shader, without a GPU: it is used, naga validates it with nothing but WebGPU's core, it translates to SPIR-V,
+//! MSL and HLSL, it stays within the limits that every device has, and its bindings are what its kernel says.
+
+use aquatint::kernels::cases;
+use aquatint::kernels::check::{Position, build};
+use aquatint::plan::{Access, Call, Element, Kernel, Shader, Step};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, GlobalVariable, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+/// Every call of every registered case.
+fn calls() -> Vec<Call> {
+    cases().iter().flat_map(|case| build(case, Position::Alone).unwrap().plan.calls).collect()
+}
+
+/// The WGSL files of a folder: names without the ending, and texts.
+fn files(folder: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let wgsl = paths.filter(|path| path.extension().is_some_and(|ending| ending == "wgsl"));
+    wgsl.map(|path| {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_string();
+        (name, std::fs::read_to_string(&path).unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn every_shader_is_used_by_a_case() {
+    let shaders: Vec<Shader> = calls().iter().map(|call| call.kernel.shader()).collect();
+    let used: BTreeSet<&str> = shaders.iter().map(|shader| shader.name).collect();
+    let there = files("shaders");
+    assert_eq!(used, there.iter().map(|(name, _)| name.as_str()).collect());
+    for (name, text) in files("shaders/shared") {
+        let uses = |shader: &Shader| shader.sources.contains(&text.as_str());
+        assert!(shaders.iter().any(uses), "no shader uses shared/{name}.wgsl");
+    }
+}
+
+/// A kernel's module as a device compiles it: validated, with its override constants.
+fn specialize(kernel: &dyn Kernel) -> (Module, ModuleInfo) {
+    let Shader { name, .. } = kernel.shader();
+    let source = kernel.shader().source();
+    let module = naga::front::wgsl::parse_str(&source)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
+    let constants = kernel.constants().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    let entry = Some((ShaderStage::Compute, "main"));
+    let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants).unwrap();
+    (module.into_owned(), info.into_owned())
+}
+
+/// One module for every shader and set of constants, with the kernels that run it.
+fn specializations() -> Vec<(Module, ModuleInfo, Vec<Call>)> {
+    let mut all: HashMap<_, (Module, ModuleInfo, Vec<Call>)> = HashMap::new();
+    for call in calls() {
+        let constants = call.kernel.constants().into_iter().map(|(name, value)| (name, value.to_bits()));
+        let key = (call.kernel.shader().name, constants.collect::<Vec<_>>());
+        let (.., users) = all.entry(key).or_insert_with(|| {
+            let (module, info) = specialize(&*call.kernel);
+            (module, info, Vec::new())
+        });
+        users.push(call);
+    }
+    all.into_values().collect()
+}
+
+/// Bytes of a variable.
+fn size(module: &Module, variable: &GlobalVariable) -> u32 {
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).unwrap();
+    layouter[variable.ty].size
+}
+
+#[test]
+fn every_shader_translates_to_spirv_msl_and_hlsl() {
+    for (module, info, users) in specializations() {
+        let name = users[0].kernel.shader().name;
+        naga::back::spv::write_vec(&module, &info, &Default::default(), None)
+            .unwrap_or_else(|error| panic!("{name} to SPIR-V: {error}"));
+        naga::back::msl::write_string(&module, &info, &Default::default(), &Default::default())
+            .unwrap_or_else(|error| panic!("{name} to MSL: {error}"));
+        let (options, mut text) = (naga::back::hlsl::Options::default(), String::new());
+        naga::back::hlsl::Writer::new(&mut text, &options, &Default::default())
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{name} to HLSL: {error}"));
+    }
+}
+
+#[test]
+fn every_shader_stays_within_the_limits_of_every_device() {
+    for (module, _, users) in specializations() {
+        let name = users[0].kernel.shader().name;
+        let [entry] = &module.entry_points[..] else { panic!("{name}: not one entry point") };
+        assert_eq!((entry.stage, entry.name.as_str()), (ShaderStage::Compute, "main"), "{name}");
+        let threads: u32 = entry.workgroup_size.iter().product();
+        assert!((1..=256).contains(&threads), "{name}: {threads} threads");
+        let variables = || module.global_variables.iter().map(|(_, variable)| variable);
+        let in_workgroup = variables().filter(|variable| variable.space == AddressSpace::WorkGroup);
+        let memory: u32 = in_workgroup.map(|variable| size(&module, variable).next_multiple_of(16)).sum();
+        assert!(memory <= 16 << 10, "{name}: {memory} bytes of workgroup memory");
+        let storage = variables().filter(|variable| matches!(variable.space, AddressSpace::Storage { .. })).count();
+        assert!(storage <= 8, "{name}: {storage} storage bindings");
+    }
+}
+
+#[test]
+fn bindings_are_what_the_kernels_say() {
+    for (module, _, users) in specializations() {
+        let variables: HashMap<(u32, u32), &GlobalVariable> = (module.global_variables.iter())
+            .filter_map(|(_, variable)| variable.binding.as_ref().map(|place| ((place.group, place.binding), variable)))
+            .collect();
+        for Call { kernel, .. } in users {
+            let bindings = kernel.bindings();
+            let mut expected: BTreeSet<(u32, u32)> = (0..=bindings.len() as u32).map(|number| (0, number)).collect();
+            if let Some(step) = variables.get(&(1, 0)) {
+                expected.insert((1, 0));
+                assert_eq!(step.space, AddressSpace::Uniform, "{kernel:?}: step");
+                assert_eq!(size(&module, step) as usize, size_of::<Step>(), "{kernel:?}: step");
+            }
+            assert_eq!(variables.keys().copied().collect::<BTreeSet<_>>(), expected, "{kernel:?}");
+
+            let parameters = variables[&(0, 0)];
+            assert_eq!(parameters.space, AddressSpace::Uniform, "{kernel:?}: parameters");
+            let (declared, given) = (size(&module, parameters), 4 * kernel.parameters().len() as u32);
+            assert_eq!(declared.next_multiple_of(16), given.next_multiple_of(16), "{kernel:?}: parameters");
+
+            for (binding, number) in bindings.iter().zip(1..) {
+                let variable = variables[&(0, number)];
+                let access = match binding.access {
+                    Access::Read => StorageAccess::LOAD,
+                    Access::Write | Access::ReadWrite => StorageAccess::LOAD | StorageAccess::STORE,
+                };
+                assert_eq!(variable.space, AddressSpace::Storage { access }, "{kernel:?}: binding {number}");
+                let TypeInner::Array { base, stride, .. } = module.types[variable.ty].inner else {
+                    panic!("{kernel:?}: binding {number} is not an array");
+                };
+                let kind = match binding.element {
+                    Element::F32 => ScalarKind::Float,
+                    Element::U32 => ScalarKind::Uint,
+                };
+                let scalar = module.types[base].inner.scalar().unwrap();
+                assert_eq!((scalar.kind, scalar.width), (kind, 4), "{kernel:?}: binding {number}");
+                assert!(
+                    (4 * binding.len).is_multiple_of(stride as usize),
+                    "{kernel:?}: binding {number} ends mid-vector"
+                );
+            }
+        }
+    }
+}

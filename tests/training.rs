@@ -1,0 +1,171 @@
+//! Training as a whole: the same on both devices, resumed to bitwise the same weights, killed at any moment.
+
+mod devices;
+
+use aquatint::checkpoint::read_tensors;
+use aquatint::data::{Dataset, Options};
+use aquatint::device::{Device, Host};
+use aquatint::diffusion::{Request, Sampler, SchedulerConfig};
+use aquatint::nn::UNetConfig;
+use aquatint::training::{Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A network small enough for software Vulkan.
+fn small_unet(classes: Option<usize>) -> UNetConfig {
+    let unet = default_unet(8, 8, 1, classes);
+    UNetConfig { block_out_channels: vec![8, 16], norm_num_groups: 4, ..unet }
+}
+
+fn config(steps: usize) -> RunConfig {
+    RunConfig {
+        unet: small_unet(None),
+        scheduler: SchedulerConfig::default(),
+        training: TrainingConfig {
+            max_train_steps: steps,
+            train_batch_size: 8,
+            learning_rate: 1e-3,
+            lr_warmup_steps: 3,
+            checkpointing_steps: 0,
+            random_flip: true,
+            seed: 11,
+            ..TrainingConfig::default()
+        },
+    }
+}
+
+fn digits() -> Dataset {
+    Dataset::open("digits:even", &Options::default()).unwrap()
+}
+
+/// Losses of a few steps on the first pictures.
+fn losses(device: &mut dyn Device, config: &RunConfig) -> Vec<f32> {
+    let digits = digits();
+    let mut trainer = Trainer::new(config, [8, 8]).unwrap();
+    let weights = trainer.unet().parameters().initialize(config.training.seed);
+    trainer.load(device).unwrap();
+    for (name, storage) in trainer.buffers() {
+        if matches!(name, "parameters" | "ema") {
+            device.upload(storage, 0, &weights).unwrap();
+        }
+    }
+    let mut batch = vec![0.0; 8 * 64];
+    batch.chunks_exact_mut(64).enumerate().for_each(|(index, row)| digits.picture(index, false, row));
+    let labels = &digits.labels.as_ref().unwrap()[..8];
+    (0..6).map(|n| trainer.step(device, n, &batch, labels).unwrap()).collect()
+}
+
+#[test]
+fn both_devices_train_alike() {
+    let Some(mut gpu) = devices::gpu(Default::default()) else { return };
+    for classes in [None, Some(10)] {
+        let config = RunConfig { unet: small_unet(classes), ..config(6) };
+        let (on_host, on_gpu) = (losses(&mut Host::<f32>::new(), &config), losses(&mut gpu, &config));
+        for (host, gpu) in on_host.iter().zip(&on_gpu) {
+            assert!((host / gpu - 1.0).abs() < 1e-4, "losses {on_host:?} and {on_gpu:?}");
+        }
+        assert!(on_host[5] < on_host[0], "the loss does not fall: {on_host:?}");
+    }
+}
+
+#[test]
+fn a_run_is_bitwise_repeatable_on_each_device() {
+    let mut gpus: Vec<Box<dyn Device>> = vec![Box::new(Host::<f32>::new())];
+    gpus.extend(devices::gpu(Default::default()).map(|gpu| Box::new(gpu) as Box<dyn Device>));
+    for mut device in gpus {
+        let [first, second] = [0, 1].map(|_| losses(&mut *device, &config(6)));
+        let bits = |losses: &[f32]| losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&first), bits(&second), "{}", device.description());
+    }
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |folder: &Path, mut run: Run| {
+        let mut host = Host::<f32>::new();
+        run.load(&mut host).unwrap();
+        run.train(&mut host, |_| {}).unwrap();
+        TrainingState::read(folder).unwrap()
+    };
+    let whole = folder.path().join("whole");
+    let expected = train(&whole, Run::start(&whole, config(9), digits()).unwrap());
+    let cut = folder.path().join("cut");
+    train(&cut, Run::start(&cut, config(4), digits()).unwrap());
+    let mut state = TrainingState::read(&cut).unwrap();
+    state.config.training.max_train_steps = 9;
+    let found = train(&cut, Run::resume(&cut, state, digits()).unwrap());
+    assert_same_bits(&found, &expected);
+}
+
+fn assert_same_bits(found: &TrainingState, expected: &TrainingState) {
+    let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(found.step, expected.step);
+    assert_eq!(bits(&found.losses), bits(&expected.losses));
+    for (name, data) in &expected.buffers {
+        assert!(bits(&found.buffers[name]) == bits(data), "{name} differs");
+    }
+}
+
+fn train_command(out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+    command.args(["train", "--data", "digits", "--device", "cpu", "--batch", "4", "--seed", "3"]);
+    command.args(["--steps", "40", "--checkpoint-every", "2", "--out"]).arg(out);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// The program is killed at moments spread over its run, and resumed until it is through.
+#[test]
+fn a_killed_run_continues_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
+    assert!(train_command(&whole).status().unwrap().success());
+    let mut kills = 0;
+    for attempt in 0u64.. {
+        assert!(attempt < 200, "the run never ends");
+        let mut command = train_command(&killed);
+        if killed.join("training_state.safetensors").exists() {
+            command.arg("--resume");
+        }
+        let mut child = command.spawn().unwrap();
+        // Longer and longer, at no rhythm of the run's own.
+        std::thread::sleep(Duration::from_millis(30 + attempt * 97));
+        match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success(), "attempt {attempt} failed");
+                break;
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+            }
+        }
+    }
+    assert!(kills > 2, "killed {kills} times only");
+    assert_same_bits(&TrainingState::read(&killed).unwrap(), &TrainingState::read(&whole).unwrap());
+    // The model's folder is the state's moving average.
+    let model = |folder: &Path| read_tensors(&folder.join("unet/diffusion_pytorch_model.safetensors")).unwrap().tensors;
+    assert_eq!(model(&killed), model(&whole));
+}
+
+/// Picture k of a seed gets the same noise whatever the batch; padded to the same size, the same bits.
+#[test]
+fn a_picture_does_not_depend_on_its_batch() {
+    let mut host = Host::<f32>::new();
+    let unet = aquatint::nn::UNet::new(&small_unet(None)).unwrap();
+    let weights = aquatint::plan::Storage::f32("weights", unet.parameters().len());
+    host.upload(&weights, 0, &unet.parameters().initialize(5)).unwrap();
+    let mut draw = |batch: usize, first_picture: u32, count: usize| {
+        let mut sampler = Sampler::new(&unet, &weights, &SchedulerConfig::default(), batch, [8, 8]).unwrap();
+        let request = Request { count, first_picture, steps: 5, seed: 9, ..Request::default() };
+        sampler.sample(&mut host, &request, |_, _, _| Ok(())).unwrap()
+    };
+    let all = draw(6, 0, 6);
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
+    assert!(close(&draw(4, 0, 6), &all));
+    assert!(close(&draw(1, 3, 3), &all[3 * 64..]));
+    assert!(draw(6, 0, 2) == all[..2 * 64], "padded to the same batch, the bits are the same");
+}
