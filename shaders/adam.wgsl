@@ -2,7 +2,9 @@
 struct Parameters {
     len: u32,
     beta1: f32,
+    one_minus_beta1: f32,
     beta2: f32,
+    one_minus_beta2: f32,
     epsilon: f32,
     weight_decay: f32,
     decoupled: u32,
@@ -20,7 +22,11 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let clip = min(step.clip_norm / (norm[0] + 1e-6), 1.0);
+    // NaN for a norm that is NaN, so that it spreads and is noticed.
+    var clip = step.clip_norm / (norm[0] + 1e-6);
+    if clip > 1.0 {
+        clip = 1.0;
+    }
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
         var p = weight[i];
@@ -30,8 +36,8 @@ fn main(
         } else {
             g += parameters.weight_decay * p;
         }
-        let m = parameters.beta1 * first_moment[i] + (1.0 - parameters.beta1) * g;
-        let v = parameters.beta2 * second_moment[i] + (1.0 - parameters.beta2) * g * g;
+        let m = parameters.beta1 * first_moment[i] + parameters.one_minus_beta1 * g;
+        let v = parameters.beta2 * second_moment[i] + parameters.one_minus_beta2 * g * g;
         first_moment[i] = m;
         second_moment[i] = v;
         let deviation = sqrt(v / step.bias_correction2) + parameters.epsilon;

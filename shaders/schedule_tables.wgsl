@@ -13,6 +13,11 @@ const OFFSET: f32 = 0.008;
 
 // sin of a small part of a turn, to full relative precision.
 fn sin_of(turn: f32) -> f32 {
+    if turn < 0.125 {
+        let x = turn * 6.2831853;
+        let z = x * x;
+        return x + x * z * (-0.16666654611 + z * (8.3321608736e-3 - z * 1.9515295891e-4));
+    }
     return sin_cos_of_turn(u32(turn * 4294967296.0)).x;
 }
 
@@ -45,6 +50,17 @@ fn beta_and_alpha(t: u32) -> vec2<f32> {
     return vec2<f32>(beta, 1.0 - beta);
 }
 
+// The cosine's alphas_cumprod and 1 - alphas_cumprod in closed form.
+fn cosine_products(t: u32) -> vec2<f32> {
+    let steps = f32(parameters.timesteps);
+    let cos_a = sin_of(QUARTER_TURN);
+    let cos_b = sin_of(QUARTER_TURN * f32(parameters.timesteps - t - 1u) / steps);
+    let passed = f32(t + 1u) / steps;
+    let sum = QUARTER_TURN * (passed + 2.0 * OFFSET);
+    let ratio = cos_b / cos_a;
+    return vec2<f32>(ratio * ratio, sin_of(QUARTER_TURN * passed) * sin_of(sum) / (cos_a * cos_a));
+}
+
 @compute @workgroup_size(1)
 fn main(@builtin(workgroup_id) group: vec3<u32>) {
     if group.x > 0u {
@@ -60,6 +76,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>) {
         let one_minus_before = one_minus;
         one_minus = beta + alpha * one_minus_before;
         cumprod *= alpha;
+        // The last beta of the cosine, and no other, is clipped; at t = 0, 1 - alphas_cumprod is beta to the bit.
+        if parameters.schedule == 2u && 0u < t && t + 1u < parameters.timesteps {
+            let products = cosine_products(t);
+            cumprod = products.x;
+            one_minus = products.y;
+        }
         tables[t] = beta;
         tables[parameters.timesteps + t] = cumprod;
         tables[2u * parameters.timesteps + t] = one_minus;

@@ -5,6 +5,7 @@
 //! configuration from kernels.
 
 pub mod atomic_file;
+pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;

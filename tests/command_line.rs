@@ -1,6 +1,7 @@
 //! What users can get wrong: one clear line that names the thing, exit code 1, and no half-written file.
 
 use aquatint::checkpoint::{read_tensors, write_tensors};
+use aquatint::nn::NamedTensor;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -120,7 +121,7 @@ fn configurations_that_do_not_fit() {
 
 #[test]
 fn weights_that_do_not_fit() {
-    let change = |change: fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>)| {
+    let change = |change: fn(&mut Vec<NamedTensor>)| {
         let folder = spoilt(WEIGHTS, |bytes| bytes);
         let file = folder.path().join(WEIGHTS);
         let read = read_tensors(&file).unwrap().tensors;

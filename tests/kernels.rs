@@ -2,8 +2,8 @@
 
 mod devices;
 
+use aquatint::check::{Built, Position, Tensor, build, compare, run, upload};
 use aquatint::device::{Device, Host};
-use aquatint::kernels::check::{Built, Position, Tensor, build, compare, run, upload};
 use aquatint::kernels::{Case, cases};
 use aquatint::plan::Step;
 

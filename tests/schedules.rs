@@ -4,8 +4,8 @@
 mod devices;
 mod reference;
 
+use aquatint::check::relative_difference;
 use aquatint::device::{Device, Host};
-use aquatint::kernels::check::relative_difference;
 use aquatint::kernels::forward_process::add_noise;
 use aquatint::kernels::reverse_step::{Prediction, ReverseProcess, Variance, reverse_step};
 use aquatint::kernels::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, Table, schedule_tables};

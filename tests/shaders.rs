@@ -1,8 +1,8 @@
 //! Every shader, without a GPU: it is used, naga validates it with nothing but WebGPU's core, it translates to SPIR-V,
 //! MSL and HLSL, it stays within the limits that every device has, and its bindings are what its kernel says.
 
+use aquatint::check::{Position, build};
 use aquatint::kernels::cases;
-use aquatint::kernels::check::{Position, build};
 use aquatint::plan::{Access, Call, Element, Kernel, Shader, Step};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};

@@ -2,6 +2,7 @@
 
 use crate::atomic_file;
 use crate::error::{Error, Result};
+use crate::nn::NamedTensor;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -68,11 +69,7 @@ fn to_floats(view: &TensorView) -> Option<Vec<f32>> {
 ///
 /// # Errors
 /// [`Io`](Error::Io).
-pub fn write_tensors(
-    path: &Path,
-    tensors: &[(String, Vec<usize>, Vec<f32>)],
-    metadata: &[(&str, String)],
-) -> Result<()> {
+pub fn write_tensors(path: &Path, tensors: &[NamedTensor], metadata: &[(&str, String)]) -> Result<()> {
     let views = (tensors.iter())
         .map(|(name, shape, data)| {
             let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(data))

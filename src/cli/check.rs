@@ -2,8 +2,9 @@
 
 use super::DeviceFlag;
 use super::progress::Progress;
+use crate::check;
 use crate::error::{Error, Result};
-use crate::kernels::{cases, check};
+use crate::kernels::cases;
 use std::process::ExitCode;
 
 /// Runs every kernel on a device and compares it with plain Rust in 64 bits

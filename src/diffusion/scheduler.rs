@@ -104,9 +104,9 @@ impl SchedulerConfig {
         };
         let mut own = Map::new();
         for (key, value) in object {
-            let fixed = fixed_keys().into_iter().find(|(name, _)| name == key);
-            match fixed {
-                Some((_, expected)) if value.to_string() != expected => {
+            let found = value.to_string();
+            match fixed_keys().into_iter().find(|(name, _)| name == key) {
+                Some((_, expected)) if found != expected => {
                     return Err(Error::input(format!("{source}: {key} is {value}, this program has only {expected}")));
                 }
                 Some(_) => {}

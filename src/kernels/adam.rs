@@ -9,9 +9,9 @@ use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Stora
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Decay of the first moment.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the second moment.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f32,
     /// Pulls the weights to zero.
@@ -26,6 +26,11 @@ impl Default for Adam {
     }
 }
 
+/// 1 - beta^(n + 1), what the moments of step `n` are divided by: they began at zero.
+pub fn bias_correction(beta: f64, n: usize) -> f32 {
+    (1.0 - beta.powf((n + 1) as f64)) as f32
+}
+
 /// One step over a run of a flat buffer: bindings gradient, norm of the whole gradient, parameter, both moments. The
 /// learning rate, the bias corrections and the largest norm are the step block's.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +40,11 @@ struct AdamStep {
 }
 
 impl AdamStep {
-    /// What the gradient is multiplied with: as PyTorch's `clip_grad_norm_`.
+    /// What the gradient is multiplied with: as PyTorch's `clip_grad_norm_`. NaN for a norm that is NaN, so that it
+    /// spreads and is noticed.
     fn clip<T: Real>(step: &Step, norm: T) -> T {
-        (T::from_f32(step.clip_norm) / (norm + T::from_f64(1e-6))).min(T::one())
+        let clip = T::from_f32(step.clip_norm) / (norm + T::from_f64(1e-6));
+        if clip > T::one() { T::one() } else { clip }
     }
 }
 
@@ -46,7 +53,8 @@ impl<T: Real> Twin<T> for AdamStep {
         let (gradient, norm, step) = (io.read(0), io.read(1), io.step());
         let (parameter, first, second) = (io.write(2), io.write(3), io.write(4));
         let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;
-        let [beta1, beta2, epsilon, weight_decay] = [beta1, beta2, epsilon, weight_decay].map(T::from_f32);
+        let [epsilon, weight_decay] = [epsilon, weight_decay].map(T::from_f32);
+        let [keep1, take1, keep2, take2] = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(T::from_f64);
         let [rate, correction1, correction2] =
             [step.learning_rate, step.bias_correction1, step.bias_correction2].map(T::from_f32);
         let clip = Self::clip(step, norm[0]);
@@ -57,8 +65,8 @@ impl<T: Real> Twin<T> for AdamStep {
             } else {
                 g += weight_decay * parameter[i];
             }
-            first[i] = beta1 * first[i] + (T::one() - beta1) * g;
-            second[i] = beta2 * second[i] + (T::one() - beta2) * g * g;
+            first[i] = keep1 * first[i] + take1 * g;
+            second[i] = keep2 * second[i] + take2 * g * g;
             let deviation = (second[i] / correction2).sqrt() + epsilon;
             parameter[i] -= rate * (first[i] / correction1) / deviation;
         }
@@ -71,7 +79,9 @@ impl Kernel for AdamStep {
     }
     fn parameters(&self) -> Vec<u32> {
         let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;
-        let numbers = [beta1, beta2, epsilon, weight_decay].map(f32::to_bits);
+        // 1 - beta is rounded once: in f32, 1 - 0.999 would be off by 1e-5.
+        let betas = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|beta| beta as f32);
+        let numbers = [betas[0], betas[1], betas[2], betas[3], epsilon, weight_decay].map(f32::to_bits);
         [&[self.len as u32], &numbers[..], &[decoupled.into()]].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
@@ -89,6 +99,7 @@ impl Kernel for AdamStep {
         let (gradient, norm, step) = (io.read(0), io.read(1), io.step());
         let (parameter, first, second) = (io.write(2), io.write(3), io.write(4));
         let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;
+        let [keep1, take1, keep2, take2] = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|beta| beta as f32);
         let clip = Self::clip(step, norm[0]);
         let rate = step.learning_rate;
         let step_size = rate / step.bias_correction1;
@@ -106,8 +117,8 @@ impl Kernel for AdamStep {
                         } else {
                             g += weight_decay * *p;
                         }
-                        *m = beta1 * *m + (1.0 - beta1) * g;
-                        *v = beta2 * *v + (1.0 - beta2) * g * g;
+                        *m = keep1 * *m + take1 * g;
+                        *v = keep2 * *v + take2 * g * g;
                         *p -= step_size * *m / (v.sqrt() * root + epsilon);
                     }
                 });
@@ -151,8 +162,8 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         let step = Step {
             learning_rate: 1e-2,
-            bias_correction1: 1.0 - adam.beta1.powi(number + 1),
-            bias_correction2: 1.0 - adam.beta2.powi(number + 1),
+            bias_correction1: bias_correction(adam.beta1, number),
+            bias_correction2: bias_correction(adam.beta2, number),
             clip_norm,
             ..Step::default()
         };

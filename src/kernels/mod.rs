@@ -2,7 +2,6 @@
 //! its backward rule, and the cases that it is tested with.
 
 mod case;
-pub mod check;
 mod geometry;
 mod parallel;
 mod vector;

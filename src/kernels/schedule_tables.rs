@@ -86,6 +86,21 @@ impl ScheduleTables {
     }
 }
 
+impl ScheduleTables {
+    /// The cosine's alphas_cumprod and 1 - alphas_cumprod in closed form, while no beta was clipped: a product of
+    /// thousands of rounded factors drifts. With a of 0 and b of t + 1 as above, 1 - cos^2 b / cos^2 a =
+    /// sin(b - a) sin(b + a) / cos^2 a.
+    fn cosine_products<T: Real>(&self, t: usize) -> [T; 2] {
+        let (steps, number) = (T::from_usize(self.timesteps), T::from_usize);
+        let scale = T::from_f64(std::f64::consts::FRAC_PI_2 / (1.0 + COSINE_OFFSET));
+        let complement = |t: usize| (scale * number(self.timesteps - t) / steps).sin();
+        let (cos_a, cos_b) = (complement(0), complement(t + 1));
+        let passed = number(t + 1) / steps;
+        let sum = scale * (passed + T::from_f64(2.0 * COSINE_OFFSET));
+        [(cos_b / cos_a).powi(2), (scale * passed).sin() * sum.sin() / (cos_a * cos_a)]
+    }
+}
+
 impl<T: Real> Twin<T> for ScheduleTables {
     fn twin(&self, io: &mut Bindings<T>) {
         let tables = io.write(0);
@@ -96,6 +111,10 @@ impl<T: Real> Twin<T> for ScheduleTables {
             // 1 - abar_t = 1 - (1 - beta)(1 - u) = beta + (1 - beta) u: no cancellation for small t.
             one_minus = beta + alpha * one_minus_before;
             cumprod *= alpha;
+            // The last beta of the cosine, and no other, is clipped; at t = 0, 1 - alphas_cumprod is beta to the bit.
+            if self.schedule == BetaSchedule::SquaredCosine && 0 < t && t + 1 < self.timesteps {
+                [cumprod, one_minus] = self.cosine_products(t);
+            }
             let mut set = |table: Table, value| tables[table as usize * self.timesteps + t] = value;
             set(Table::Betas, beta);
             set(Table::AlphasCumprod, cumprod);

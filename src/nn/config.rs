@@ -243,7 +243,7 @@ impl UNetConfig {
     /// [`Input`](Error::Input) with the size that was expected.
     pub fn check_size(&self, height: usize, width: usize, source: &str) -> Result<()> {
         let multiple = self.size_multiple();
-        if height == 0 || width == 0 || height % multiple != 0 || width % multiple != 0 {
+        if height == 0 || width == 0 || !height.is_multiple_of(multiple) || !width.is_multiple_of(multiple) {
             let levels = self.block_out_channels.len();
             return Err(Error::input(format!(
                 "{source}: pictures of {height}x{width}, expected multiples of {multiple} for {levels} levels"

@@ -9,5 +9,5 @@ mod unet;
 
 pub use config::{BlockType, SampleSize, UNetConfig};
 pub use layers::Network;
-pub use parameters::{Initial, Layout, Parameter, ParameterId, Parameters};
+pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
 pub use unet::UNet;

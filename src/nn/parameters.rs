@@ -29,6 +29,9 @@ pub enum Initial {
     Normal,
 }
 
+/// A tensor of a checkpoint: name, sizes, elements.
+pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
+
 /// A tensor of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
@@ -189,7 +192,7 @@ impl Parameters {
     }
 
     /// A checkpoint's tensors from the flat buffer, by name: (shape, data).
-    pub fn unflatten(&self, flat: &[f32]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    pub fn unflatten(&self, flat: &[f32]) -> Vec<NamedTensor> {
         let tensor = |p: &Parameter| (p.name.clone(), p.shape.clone(), p.to_checkpoint(&flat[p.offset..][..p.len()]));
         self.list.iter().map(tensor).collect()
     }
@@ -211,9 +214,9 @@ mod tests {
             assert_eq!(parameter.to_checkpoint(&parameter.to_device(&data)), data);
             assert_eq!(parameter.offset % ALIGNMENT, 0);
         }
-        // Output 1, input 2, row 0, column 1 of the convolution.
+        // Output 1, input 2, row 0, column 1 of the 5 x 3 x 3 x 2 convolution.
         let data: Vec<f32> = (0..90).map(|i| i as f32).collect();
         let device = parameters.get(ParameterId(0)).to_device(&data);
-        assert_eq!(device[((2 * 0 + 1) * 3 + 2) * 5 + 1], data[((1 * 3 + 2) * 3 + 0) * 2 + 1]);
+        assert_eq!(device[(3 + 2) * 5 + 1], data[(3 + 2) * 6 + 1]);
     }
 }

@@ -30,9 +30,9 @@ pub struct TrainingConfig {
     /// Steps over which the learning rate rises from zero.
     pub lr_warmup_steps: usize,
     /// Adam's decay of the first moment.
-    pub adam_beta1: f32,
+    pub adam_beta1: f64,
     /// Adam's decay of the second moment.
-    pub adam_beta2: f32,
+    pub adam_beta2: f64,
     /// Adam's epsilon.
     pub adam_epsilon: f32,
     /// Decay of the weights, apart from the gradient (AdamW).
@@ -211,7 +211,7 @@ impl RunConfig {
 pub fn default_unet(height: usize, width: usize, channels: usize, classes: Option<usize>) -> UNetConfig {
     let size = height.max(width);
     // The largest number of levels that leaves at least 4 pixels, down to 8 where the size allows it.
-    let divides = |levels: usize| height % (1 << (levels - 1)) == 0 && width % (1 << (levels - 1)) == 0;
+    let divides = |levels: usize| [height, width].iter().all(|size| size.is_multiple_of(1 << (levels - 1)));
     let wanted = (1..=6).find(|levels| size >> (levels - 1) <= 8).unwrap_or(6).max(2);
     let levels = (1..=wanted).rev().find(|&levels| divides(levels)).unwrap_or(1);
     let base = if channels == 1 || size <= 16 { 32 } else { 64 };

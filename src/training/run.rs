@@ -241,7 +241,14 @@ impl Run {
 
         let mut buffers = std::collections::HashMap::new();
         for (name, storage) in self.trainer.buffers() {
-            buffers.insert(name.to_string(), device.download(storage)?);
+            let data = device.download(storage)?;
+            if let Some(bad) = data.iter().find(|value| !value.is_finite()) {
+                let step = self.step;
+                return Err(Error::input(format!(
+                    "step {step}: the {name} hold {bad}; a smaller learning rate may help, the last checkpoint is whole"
+                )));
+            }
+            buffers.insert(name.to_string(), data);
         }
         let state = TrainingState {
             config: self.config.clone(),

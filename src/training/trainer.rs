@@ -3,7 +3,7 @@
 use super::config::RunConfig;
 use crate::device::{Device, PlanId};
 use crate::error::{Error, Result};
-use crate::kernels::adam::{Adam, OptimizerState, adam_step};
+use crate::kernels::adam::{Adam, OptimizerState, adam_step, bias_correction};
 use crate::kernels::ema::ema_step;
 use crate::kernels::forward_process::forward_process;
 use crate::kernels::gradient_norm::gradient_norm;
@@ -153,14 +153,13 @@ impl Trainer {
     fn step_block(&self, n: usize) -> Step {
         let training = &self.config.training;
         let warm = (n + 1) as f64 / training.lr_warmup_steps.max(1) as f64;
-        let bias_correction = |beta: f32| (1.0 - f64::from(beta).powf((n + 1) as f64)) as f32;
         // As diffusers' EMAModel: no average after the first step, (1 + n) / (10 + n) until the limit is reached.
         let ema_decay = if n == 0 { 0.0 } else { ((1 + n) as f64 / (10 + n) as f64).min(training.ema_max_decay) };
         Step {
             step: n as u32,
             learning_rate: (training.learning_rate * warm.min(1.0)) as f32,
-            bias_correction1: bias_correction(training.adam_beta1),
-            bias_correction2: bias_correction(training.adam_beta2),
+            bias_correction1: bias_correction(training.adam_beta1, n),
+            bias_correction2: bias_correction(training.adam_beta2, n),
             ema_decay: ema_decay as f32,
             clip_norm: training.max_grad_norm.min(f32::MAX),
             ..Step::seeded(training.seed)

@@ -12,8 +12,11 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
+/// A shader's name and the bits of its constants.
+type Key = (&'static str, Vec<(&'static str, u64)>);
+
 pub(super) struct Pipelines {
-    compiled: HashMap<(&'static str, Vec<(&'static str, u64)>), Pipeline>,
+    compiled: HashMap<Key, Pipeline>,
     /// Layout of group 1: the step block.
     pub(super) step_layout: wgpu::BindGroupLayout,
     options: Options,

@@ -1,9 +1,9 @@
 //! Runs the registry's cases on a device and compares them with the twins in `f64`.
 
-use super::Case;
-use super::silu::silu;
 use crate::device::{Device, Host};
 use crate::error::Result;
+use crate::kernels::silu::silu;
+use crate::kernels::{Case, Fill, Input};
 use crate::plan::{Element, Plan, Recorder, Storage, Value, add};
 
 /// A case, recorded: what to upload, what to run, what to compare.
@@ -92,7 +92,7 @@ pub fn upload(case: &Case, built: &Built, device: &mut dyn Device) -> Result<()>
         }
     }
     if let Some(upstream) = &built.upstream {
-        let random = super::Input { shape: vec![upstream.len()], fill: super::Fill::Normal(1.0), differentiate: false };
+        let random = Input { shape: vec![upstream.len()], fill: Fill::Normal(1.0), differentiate: false };
         device.upload(upstream, 0, &random.floats(1000))?;
     }
     Ok(())
