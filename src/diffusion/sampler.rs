@@ -54,7 +54,7 @@ struct Loaded {
 }
 
 impl Sampler {
-    /// Records a sampler of `batch` pictures of [height, width] with the weights that `weights` holds.
+    /// Records a sampler of `batch` pictures of `[height, width]` with the weights that `weights` holds.
     ///
     /// # Errors
     /// [`Input`](Error::Input) if the network cannot draw pictures of this size.

@@ -139,7 +139,7 @@ pub struct OptimizerState {
     pub second_moments: Storage,
 }
 
-/// Records one step of the optimiser. `norm` [1] is the norm of the whole gradient, see
+/// Records one step of the optimiser. `norm` `[1]` is the norm of the whole gradient, see
 /// [`gradient_norm`](super::gradient_norm::gradient_norm).
 pub fn adam_step(r: &mut Recorder, state: &OptimizerState, norm: Value, adam: Adam) {
     for (first, len) in chunks(state.parameters.len()) {

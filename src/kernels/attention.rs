@@ -6,7 +6,7 @@ use super::{Case, Fill};
 use crate::error::{Error, Result};
 use crate::plan::{Recorder, Value};
 
-/// softmax(q k^T / sqrt(channels / heads)) v for q, k, v [pictures, tokens, channels]; head h owns channels
+/// softmax(q k^T / sqrt(channels / heads)) v for q, k, v `[pictures, tokens, channels]`; head h owns channels
 /// h * channels / heads and following, so that no data is moved.
 pub fn attention(r: &mut Recorder, q: Value, k: Value, v: Value, heads: usize) -> Result<Value> {
     let [pictures, queries, channels] = r.dims("attention", q)?;

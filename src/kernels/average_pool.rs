@@ -5,8 +5,8 @@ use super::{Case, Fill, parallel};
 use crate::error::{Error, Result};
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
 
-/// y\[i, j\] = scale times the sum of x\[2i + a, 2j + b\] over a, b in {0, 1}: x [2 rows, 2 width, channels] ->
-/// y [rows, width, channels]. The transpose of [`Upsample`]; its rows are those of all pictures too.
+/// `y[i, j]` = scale times the sum of `x[2i + a, 2j + b]` over a, b in {0, 1}: x `[2 rows, 2 width, channels]` ->
+/// y `[rows, width, channels]`. The transpose of [`Upsample`]; its rows are those of all pictures too.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pool {
     /// Pictures times the height of y.
@@ -63,7 +63,7 @@ impl Kernel for Pool {
     }
 }
 
-/// Average of each 2x2 block, x [N, H, W, C] -> [N, H / 2, W / 2, C]; H and W must be even.
+/// Average of each 2x2 block, x `[N, H, W, C]` -> `[N, H / 2, W / 2, C]`; H and W must be even.
 pub fn average_pool(r: &mut Recorder, x: Value) -> Result<Value> {
     let [pictures, height, width, channels] = r.dims("average_pool", x)?;
     if height % 2 != 0 || width % 2 != 0 {

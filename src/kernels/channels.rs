@@ -15,7 +15,7 @@ struct Place {
     first: usize,
 }
 
-/// y\[row, to.first + k\] = x\[row, from.first + k\] for k in 0..count.
+/// `y[row, to.first + k]` = `x[row, from.first + k]` for k in 0..count.
 #[derive(Clone, Copy, Debug)]
 struct CopyChannels {
     rows: usize,
@@ -74,7 +74,7 @@ impl Kernel for CopyChannels {
     }
 }
 
-/// y\[n, p, c\] = x\[n, p, c\] + b\[n, c\].
+/// `y[n, p, c]` = `x[n, p, c]` + `b[n, c]`.
 #[derive(Clone, Copy, Debug)]
 struct AddChannels {
     pictures: usize,
@@ -132,7 +132,7 @@ fn split_last<'a>(r: &'a Recorder, op: &'static str, x: Value) -> Result<(&'a [u
     }
 }
 
-/// a [.., A] and b [.., B] side by side: [.., A + B].
+/// a `[.., A]` and b `[.., B]` side by side: `[.., A + B]`.
 pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
     const OP: &str = "concat_channels";
     let ((leading, from_a), (leading_b, from_b)) = (split_last(r, OP, a)?, split_last(r, OP, b)?);
@@ -160,7 +160,7 @@ pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
     Ok(y)
 }
 
-/// Channels `first..first + count` of x [.., C]: [.., count].
+/// Channels `first..first + count` of x `[.., C]`: `[.., count]`.
 pub fn slice_channels(r: &mut Recorder, x: Value, first: usize, count: usize) -> Result<Value> {
     let (leading, stride) = split_last(r, "slice_channels", x)?;
     if count == 0 || first + count > stride {
@@ -180,7 +180,7 @@ pub fn slice_channels(r: &mut Recorder, x: Value, first: usize, count: usize) ->
     Ok(y)
 }
 
-/// x [N, .., C] + b [N, C], the same for every pixel of a picture: how a time embedding enters a block.
+/// x `[N, .., C]` + b `[N, C]`, the same for every pixel of a picture: how a time embedding enters a block.
 pub fn add_channels(r: &mut Recorder, x: Value, b: Value) -> Result<Value> {
     let shape = r.shape(x).to_vec();
     let [pictures, channels] = r.dims("add_channels", b)?;

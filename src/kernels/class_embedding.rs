@@ -22,7 +22,7 @@ impl Sizes {
     }
 }
 
-/// y\[n\] = table\[label\[n\]\].
+/// `y[n] = table[label[n]]`.
 #[derive(Clone, Copy, Debug)]
 struct Forward(Sizes);
 
@@ -55,7 +55,7 @@ impl Kernel for Forward {
     }
 }
 
-/// dtable\[k\] (+)= the sum of dy\[n\] over the pictures n with label k.
+/// `dtable[k]` (+)= the sum of `dy[n]` over the pictures n with label k.
 #[derive(Clone, Copy, Debug)]
 struct Backward {
     sizes: Sizes,
@@ -101,7 +101,7 @@ impl Kernel for Backward {
     }
 }
 
-/// Rows `labels` (integers, \[N\]) of table [classes, dim]: [N, dim].
+/// Rows `labels` (integers, `[N]`) of table `[classes, dim]`: `[N, dim]`.
 ///
 /// The kernels trust the labels: they must be below `classes`, which is for whoever uploads them to check.
 pub fn class_embedding(r: &mut Recorder, table: Value, labels: Value) -> Result<Value> {

@@ -130,7 +130,7 @@ fn sizes(r: &Recorder, tables: Value, x0: Value) -> Result<Sizes> {
     Ok(Sizes { pictures, elements: r.len(x0) / pictures.max(1), timesteps })
 }
 
-/// Draws a timestep, uniformly, and noise for every picture of x_0 [pictures, ..], by the step's seed and number.
+/// Draws a timestep, uniformly, and noise for every picture of x_0 `[pictures, ..]`, by the step's seed and number.
 pub fn forward_process(r: &mut Recorder, tables: Value, x0: Value) -> Result<Noisy> {
     let sizes = sizes(r, tables, x0)?;
     let shape = r.shape(x0).to_vec();
@@ -140,7 +140,7 @@ pub fn forward_process(r: &mut Recorder, tables: Value, x0: Value) -> Result<Noi
     Ok(Noisy { sample, noise, timesteps })
 }
 
-/// x_t for given noise, shaped as x_0, and timesteps [pictures]. Timesteps are validated before they are uploaded.
+/// x_t for given noise, shaped as x_0, and timesteps `[pictures]`. Timesteps are validated before they are uploaded.
 pub fn add_noise(r: &mut Recorder, tables: Value, x0: Value, noise: Value, timesteps: Value) -> Result<Value> {
     let sizes = sizes(r, tables, x0)?;
     let shape = r.shape(x0).to_vec();

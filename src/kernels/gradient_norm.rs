@@ -55,7 +55,7 @@ impl Kernel for SumOfSquares {
     }
 }
 
-/// The norm of all of `gradients`, as [1].
+/// The norm of all of `gradients`, as `[1]`.
 pub fn gradient_norm(r: &mut Recorder, gradients: &Storage) -> Value {
     // The partial sums of a chunk begin at a multiple of the alignment, since a whole chunk has 4096 of them.
     let partials = r.f32(&[gradients.len().div_ceil(PER_PARTIAL)]);

@@ -35,7 +35,7 @@ impl Sizes {
     }
 }
 
-/// Mean and 1 / standard deviation of every group: [pictures, groups, 2].
+/// Mean and 1 / standard deviation of every group: `[pictures, groups, 2]`.
 #[derive(Clone, Copy, Debug)]
 struct Statistics {
     sizes: Sizes,
@@ -166,7 +166,7 @@ fn by_channel(sizes: &Sizes, statistics: &[f32], picture: usize) -> (Vec<f32>, V
 }
 
 /// Sums over the pixels of each picture and channel, of dz and of dz xhat, where dz is the gradient before SiLU and
-/// xhat the normalised x: [pictures, channels] each. They are the parts of the gradients of bias and weight.
+/// xhat the normalised x: `[pictures, channels]` each. They are the parts of the gradients of bias and weight.
 #[derive(Clone, Copy, Debug)]
 struct BackwardSums {
     sizes: Sizes,
@@ -348,7 +348,7 @@ pub struct GroupNorm {
     pub silu: bool,
 }
 
-/// Group normalisation of x [pictures, .., channels] with weight and bias [channels].
+/// Group normalisation of x `[pictures, .., channels]` with weight and bias `[channels]`.
 pub fn group_norm(r: &mut Recorder, x: Value, weight: Value, bias: Value, norm: GroupNorm) -> Result<Value> {
     let shape = r.shape(x).to_vec();
     let channels = *shape.last().unwrap_or(&0);

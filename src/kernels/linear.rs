@@ -6,7 +6,7 @@ use super::{Case, Fill};
 use crate::error::{Error, Result};
 use crate::plan::{Recorder, Value};
 
-/// y = x w + bias, for x [.., inputs], w [inputs, outputs] and bias [outputs]: PyTorch's weight, transposed.
+/// y = x w + bias, for x `[.., inputs]`, w `[inputs, outputs]` and bias `[outputs]`: PyTorch's weight, transposed.
 pub fn linear(r: &mut Recorder, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
     let [inputs, outputs] = r.dims("linear", w)?;
     let shape = r.shape(x).to_vec();

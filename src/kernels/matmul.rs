@@ -207,7 +207,7 @@ impl Destination {
     }
 }
 
-/// A product of `a` and `b` with either operand transposed: [rows, depth] x [depth, columns], or the same with equal
+/// A product of `a` and `b` with either operand transposed: `[rows, depth]` x `[depth, columns]`, or the same with equal
 /// leading batch sizes.
 pub fn matmul(r: &mut Recorder, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> Result<Value> {
     let (a_shape, b_shape) = (r.shape(a).to_vec(), r.shape(b).to_vec());

@@ -77,7 +77,7 @@ impl Kernel for Backward {
     }
 }
 
-/// Mean of (x - target)^2, as [1]. The target is not differentiated.
+/// Mean of (x - target)^2, as `[1]`. The target is not differentiated.
 pub fn mse(r: &mut Recorder, x: Value, target: Value) -> Result<Value> {
     if r.shape(x) != r.shape(target) {
         let message = format!("{:?} and {:?} differ", r.shape(x), r.shape(target));

@@ -98,7 +98,7 @@ impl Kernel for Threefry {
     }
 }
 
-/// Normal noise of a batch: [pictures, elements], keyed by the step's seed, the purpose and the picture's number in the
+/// Normal noise of a batch: `[pictures, elements]`, keyed by the step's seed, the purpose and the picture's number in the
 /// run, counted by (the step's number, element).
 #[derive(Clone, Copy, Debug)]
 struct Normal {
@@ -136,14 +136,14 @@ impl Kernel for Normal {
     }
 }
 
-/// Writes normal noise over a whole value [pictures, ..].
+/// Writes normal noise over a whole value `[pictures, ..]`.
 pub fn normal_noise(r: &mut Recorder, out: Value, purpose: Purpose) {
     let pictures = r.shape(out)[0];
     let elements = r.len(out) / pictures.max(1);
     r.call(Normal { pictures, elements, purpose }, &[out]);
 }
 
-/// Random bits [n, 2] for keys [n, 2] and counters [n, 2].
+/// Random bits `[n, 2]` for keys `[n, 2]` and counters `[n, 2]`.
 pub fn random_bits(r: &mut Recorder, keys: Value, counters: Value) -> Result<Value> {
     let [len, 2] = r.dims("random_bits", keys)? else {
         let message = format!("keys {:?}, expected [n, 2]", r.shape(keys));

@@ -141,7 +141,7 @@ impl Kernel for ScheduleTables {
     }
 }
 
-/// The tables, [6, timesteps], in the order of [`Table`].
+/// The tables, `[6, timesteps]`, in the order of [`Table`].
 pub fn schedule_tables(r: &mut Recorder, schedule: ScheduleTables) -> Value {
     let tables = r.f32(&[TABLES, schedule.timesteps]);
     r.call(schedule, &[tables]);

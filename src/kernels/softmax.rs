@@ -5,7 +5,7 @@ use super::{Case, Fill, parallel};
 use crate::error::{Error, Result};
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
 
-/// y = e^(x - max) / sum of e^(x - max), over each row of x [rows, columns].
+/// y = e^(x - max) / sum of e^(x - max), over each row of x `[rows, columns]`.
 #[derive(Clone, Copy, Debug)]
 struct Forward {
     rows: usize,
@@ -116,7 +116,7 @@ fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
     lanes.into_iter().fold(start, combine)
 }
 
-/// Softmax over the last dimension of x [.., columns].
+/// Softmax over the last dimension of x `[.., columns]`.
 pub fn softmax(r: &mut Recorder, x: Value) -> Result<Value> {
     let shape = r.shape(x).to_vec();
     let Some(&columns) = shape.last().filter(|&&columns| columns > 0) else {

@@ -13,8 +13,8 @@ const PART: usize = 256;
 /// Columns that one task of the host sums: their sums stay in the nearest cache.
 const HOST_COLUMNS: usize = 1024;
 
-/// x [segments, rows, columns] -> y [segments, splits, columns]: the rows of each segment are cut into `splits` equal
-/// parts (the last may be shorter), and y\[s, p\] (+)= the sum of the rows of part p.
+/// x `[segments, rows, columns]` -> y [segments, splits, columns]: the rows of each segment are cut into `splits` equal
+/// parts (the last may be shorter), and `y[s, p]` (+)= the sum of the rows of part p.
 #[derive(Clone, Copy, Debug)]
 struct SumRows {
     segments: usize,
@@ -91,7 +91,7 @@ impl Kernel for SumRows {
     }
 }
 
-/// For backward rules: target [segments, columns] (+)= the sum over the rows of x [segments, rows, columns]. How a
+/// For backward rules: target `[segments, columns]` (+)= the sum over the rows of x `[segments, rows, columns]`. How a
 /// sum is cut depends on nothing but the sizes, so that it can be repeated. Has no gradient of its own.
 pub fn sum_rows(
     r: &mut Recorder,

@@ -36,7 +36,7 @@ impl SinusoidalEmbedding {
     }
 }
 
-/// y\[n\] = \[sin(t\[n\] f), cos(t\[n\] f)\] over the frequencies f.
+/// `y[n]` = \[sin(`t[n]` f), cos(`t[n]` f)\] over the frequencies f.
 #[derive(Clone, Copy, Debug)]
 struct Sinusoids {
     timesteps: usize,
@@ -83,7 +83,7 @@ impl Kernel for Sinusoids {
     }
 }
 
-/// Sinusoidal embedding of timesteps (integers, \[N\]): [N, dim]. Has no gradient.
+/// Sinusoidal embedding of timesteps (integers, `[N]`): `[N, dim]`. Has no gradient.
 pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: SinusoidalEmbedding) -> Result<Value> {
     const OP: &str = "timestep_embedding";
     let [count] = r.dims(OP, timesteps)?;

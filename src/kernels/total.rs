@@ -37,7 +37,7 @@ impl Kernel for Total {
     }
 }
 
-/// Writes `scale` times the sum of `partials`, or its root, to `out` [1].
+/// Writes `scale` times the sum of `partials`, or its root, to `out` `[1]`.
 pub(super) fn total(r: &mut Recorder, partials: Value, scale: f32, root: bool, out: Value) {
     r.call(Total { len: r.len(partials), scale, root }, &[partials, out]);
 }

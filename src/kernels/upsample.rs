@@ -5,7 +5,7 @@ use super::{Case, Fill, parallel};
 use crate::error::Result;
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
 
-/// y\[2i + a, 2j + b\] = scale x\[i, j\] for a, b in {0, 1}: x [rows, width, channels] -> y [2 rows, 2 width,
+/// `y[2i + a, 2j + b]` = scale `x[i, j]` for a, b in {0, 1}: x `[rows, width, channels]` -> y [2 rows, 2 width,
 /// channels]. The rows are those of all pictures: a 2x2 block never crosses from one picture to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Upsample {
@@ -62,7 +62,7 @@ impl Kernel for Upsample {
     }
 }
 
-/// Nearest-neighbour upsampling by 2, x [N, H, W, C] -> [N, 2H, 2W, C].
+/// Nearest-neighbour upsampling by 2, x `[N, H, W, C]` -> `[N, 2H, 2W, C]`.
 pub fn upsample(r: &mut Recorder, x: Value) -> Result<Value> {
     let [pictures, height, width, channels] = r.dims("upsample", x)?;
     let rows = pictures * height;

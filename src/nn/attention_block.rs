@@ -31,7 +31,7 @@ impl AttentionBlock {
         }
     }
 
-    /// [pictures, height, width, channels] to the same.
+    /// `[pictures, height, width, channels]` to the same.
     pub(super) fn record(&self, net: &mut Network, x: Value) -> Result<Value> {
         let shape = net.r.dims::<4>("attention_block", x)?;
         let [pictures, height, width, channels] = shape;

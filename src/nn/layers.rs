@@ -64,7 +64,7 @@ impl Conv2d {
         Self { weight, bias, window }
     }
 
-    /// [pictures, height, width, inputs] to [pictures, height', width', outputs].
+    /// `[pictures, height, width, inputs]` to `[pictures, height', width', outputs]`.
     pub(super) fn record(&self, net: &mut Network, x: Value) -> Result<Value> {
         let bias = net.value(self.bias);
         let shape = net.parameters.get(self.weight).device_shape();
@@ -93,7 +93,7 @@ impl Linear {
         Self { weight, bias }
     }
 
-    /// [.., inputs] to [.., outputs].
+    /// `[.., inputs]` to `[.., outputs]`.
     pub(super) fn record(&self, net: &mut Network, x: Value) -> Result<Value> {
         let (weight, bias) = (net.value(self.weight), net.value(self.bias));
         linear(net.r, x, weight, Some(bias))
@@ -115,7 +115,7 @@ impl Norm {
         Self { weight, bias, norm }
     }
 
-    /// Any [pictures, .., channels] to the same.
+    /// Any `[pictures, .., channels]` to the same.
     pub(super) fn record(&self, net: &mut Network, x: Value) -> Result<Value> {
         let (weight, bias) = (net.value(self.weight), net.value(self.bias));
         group_norm(net.r, x, weight, bias, self.norm)

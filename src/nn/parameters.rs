@@ -12,9 +12,9 @@ const ALIGNMENT: usize = 64;
 pub enum Layout {
     /// The same on both: biases, norms, embedding tables.
     Same,
-    /// A linear layer's weight: [outputs, inputs] there, [inputs, outputs] here.
+    /// A linear layer's weight: `[outputs, inputs]` there, `[inputs, outputs]` here.
     Linear,
-    /// A convolution's weight: [outputs, inputs, height, width] there, [height, width, inputs, outputs] here.
+    /// A convolution's weight: `[outputs, inputs, height, width]` there, `[height, width, inputs, outputs]` here.
     Convolution,
 }
 
@@ -63,7 +63,7 @@ impl Parameter {
         }
     }
 
-    /// (outputs, the rest, product of the rest's inner sizes): both weights are transposed as [outputs, inputs, taps].
+    /// (outputs, the rest, product of the rest's inner sizes): both weights are transposed as `[outputs, inputs, taps]`.
     fn transposition(&self) -> Option<[usize; 3]> {
         match (self.layout, &self.shape[..]) {
             (Layout::Linear, &[outputs, inputs]) => Some([outputs, inputs, 1]),

@@ -41,8 +41,8 @@ impl ResnetBlock {
         }
     }
 
-    /// x [pictures, height, width, inputs] and SiLU of the time embedding [pictures, embedding] to
-    /// [pictures, height, width, outputs].
+    /// x `[pictures, height, width, inputs]` and SiLU of the time embedding `[pictures, embedding]` to
+    /// `[pictures, height, width, outputs]`.
     pub(super) fn record(&self, net: &mut Network, x: Value, silu_embedding: Value) -> Result<Value> {
         let h = self.norm1.record(net, x)?;
         let h = self.conv1.record(net, h)?;

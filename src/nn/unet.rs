@@ -148,8 +148,8 @@ impl UNet {
         &self.parameters
     }
 
-    /// Records the network: x [pictures, height, width, in_channels], timesteps [pictures] and, for a conditional
-    /// network, labels [pictures], to [pictures, height, width, out_channels].
+    /// Records the network: x `[pictures, height, width, in_channels]`, timesteps `[pictures]` and, for a conditional
+    /// network, labels `[pictures]`, to `[pictures, height, width, out_channels]`.
     ///
     /// # Errors
     /// [`Shape`](Error::Shape) or [`Input`](Error::Input) if the picture's size does not fit, or labels are given to a
@@ -193,7 +193,7 @@ impl UNet {
         self.conv_out.record(net, h)
     }
 
-    /// The embedding of the timestep and the class, [pictures, embedding].
+    /// The embedding of the timestep and the class, `[pictures, embedding]`.
     fn record_embedding(&self, net: &mut Network, timesteps: Value, labels: Option<Value>) -> Result<Value> {
         let sinusoid = SinusoidalEmbedding {
             dim: self.config.block_out_channels[0],

@@ -46,7 +46,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Records the step for batches of [height, width].
+    /// Records the step for batches of `[height, width]`.
     ///
     /// # Errors
     /// [`Input`](Error::Input) or [`Shape`](Error::Shape) if the configuration does not fit together.

@@ -62,7 +62,7 @@ fn multiply(
 }
 
 /// Calls `part(first channel in the row of the block, pixel, taps)` ... gathers what each output pixel of rows
-/// `first_row..` (counted through all pictures) sees: [pixels, kernel row, kernel column, input channel].
+/// `first_row..` (counted through all pictures) sees: `[pixels, kernel row, kernel column, input channel]`.
 fn gather(g: &Geometry, x: &[f32], first_row: usize, gathered: &mut [f32]) {
     let (out_height, out_width, depth) = (g.out_height(), g.out_width(), g.depth());
     let span = g.kernel * g.inputs; // what one kernel row sees, contiguous in x but for padding
@@ -148,7 +148,7 @@ pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     });
 }
 
-/// w turned by half a turn, as [kernel row, kernel column, output, input].
+/// w turned by half a turn, as `[kernel row, kernel column, output, input]`.
 fn turn(g: &Geometry, w: &[f32]) -> Vec<f32> {
     let mut turned = vec![0.0; w.len()];
     let taps = g.kernel * g.kernel;

@@ -111,7 +111,7 @@ impl Kernel for GradInput {
     }
 }
 
-/// Partial sums of dw, [splits, weight], each over a run of output pixels.
+/// Partial sums of dw, `[splits, weight]`, each over a run of output pixels.
 #[derive(Clone, Copy, Debug)]
 struct GradWeight {
     geometry: Geometry,
@@ -182,7 +182,7 @@ pub struct Window {
     pub after: usize,
 }
 
-/// Convolution of x [pictures, height, width, inputs] with w [kernel, kernel, inputs, outputs], plus bias [outputs].
+/// Convolution of x `[pictures, height, width, inputs]` with w `[kernel, kernel, inputs, outputs]`, plus bias `[outputs]`.
 pub fn convolution(r: &mut Recorder, x: Value, w: Value, bias: Option<Value>, window: Window) -> Result<Value> {
     let [pictures, height, width, inputs] = r.dims("convolution", x)?;
     let [kernel, kernel_width, w_inputs, outputs] = r.dims("convolution", w)?;
