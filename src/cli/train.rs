@@ -6,9 +6,11 @@ use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
 use crate::diffusion::BetaScheduleName;
 use crate::error::{Error, Result};
+use crate::metrics::median;
 use crate::training::{self, Run, RunConfig, Tables, TrainingState, default_unet, write_model};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Trains a model on pictures; the run's folder is a diffusers model folder
 #[derive(clap::Args)]
@@ -265,8 +267,12 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
     }
     let mut progress = Progress::new("training", first, steps);
     let mut smooth: Option<f32> = None;
+    let mut last = Instant::now();
+    let mut seconds = Vec::new();
     run.train(device, |event| match event {
         training::Progress::Step { done, loss } => {
+            seconds.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
             let average = smooth.map_or(loss, |smooth| smooth + 0.02 * (loss - smooth));
             smooth = Some(average);
             let rate = ((done - first) * batch) as f64 / progress.seconds();
@@ -276,8 +282,12 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
         training::Progress::Checkpoint { done } => {
             let time = duration(progress.seconds());
             progress.say(&format!("checkpoint at step {done} after {time}, loss {:.4}", smooth.unwrap_or(f32::NAN)));
+            last = Instant::now();
         }
     })?;
     progress.finish();
+    if let Some(median) = median(&seconds) {
+        eprintln!("a step took {:.1} ms in the median", 1e3 * median);
+    }
     Ok(())
 }
