@@ -160,6 +160,7 @@ impl Run {
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
         let loaded = self.trainer.load(device).and_then(|()| self.sampler.load(device));
         if let Err(Error::OutOfMemory(why)) = loaded {
+            self.trainer.unload(device);
             let batch = self.config.training.train_batch_size;
             let advice = match self.batch_that_fits(device) {
                 Some(fitting) => format!("a batch of {fitting} would fit"),

@@ -2,6 +2,7 @@
 
 use super::config::RunConfig;
 use crate::device::{Device, PlanId};
+use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::kernels::adam::{Adam, OptimizerState, adam_step, bias_correction};
 use crate::kernels::ema::ema_step;
@@ -52,6 +53,10 @@ impl Trainer {
     /// [`Input`](Error::Input) or [`Shape`](Error::Shape) if the configuration does not fit together.
     pub fn new(config: &RunConfig, [height, width]: [usize; 2]) -> Result<Self> {
         config.training.validate()?;
+        if config.scheduler.prediction_type != PredictionType::Epsilon {
+            let found = config.scheduler.prediction_type;
+            return Err(Error::input(format!("prediction_type is {found:?}, training has only epsilon")));
+        }
         let unet = UNet::new(&config.unet)?;
         let training = &config.training;
         let batch = training.train_batch_size;
