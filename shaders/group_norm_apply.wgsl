@@ -1,16 +1,4 @@
 // y = (x - mean) / deviation * weight + bias, then SiLU if asked for. A thread handles one channel of 8 pixels.
-struct Parameters {
-    pictures: u32,
-    pixels: u32,
-    channels: u32,
-    groups: u32,
-    silu: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> statistics: array<f32>;
-@group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(256)
@@ -27,7 +15,7 @@ fn main(
     if picture >= parameters.pictures {
         return;
     }
-    let of_group = 2u * (picture * parameters.groups + channel / (parameters.channels / parameters.groups));
+    let of_group = statistics_of(picture, channel);
     let mean = statistics[of_group];
     let scale = statistics[of_group + 1u] * weight[channel];
     let shift = bias[channel];
@@ -36,7 +24,7 @@ fn main(
         let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
         var z = (x[i] - mean) * scale + shift;
         if parameters.silu != 0u {
-            z = z / (1.0 + exp(-z));
+            z = silu_of(z);
         }
         y[i] = z;
     }

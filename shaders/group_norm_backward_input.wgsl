@@ -1,17 +1,5 @@
 // dx = (dz weight - (S1 + xhat S2) / count) / deviation: dz is the gradient before SiLU, xhat the normalised x, S1 and S2
 // the group's sums of dz weight and dz weight xhat. A thread handles one channel of 8 pixels.
-struct Parameters {
-    pictures: u32,
-    pixels: u32,
-    channels: u32,
-    groups: u32,
-    silu: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> statistics: array<f32>;
-@group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read> dy: array<f32>;
 @group(0) @binding(6) var<storage, read> sum_dz: array<f32>;
 @group(0) @binding(7) var<storage, read> sum_dz_xhat: array<f32>;
@@ -33,7 +21,7 @@ fn main(
     }
     let size = parameters.channels / parameters.groups;
     let count = f32(parameters.pixels * size);
-    let of_group = 2u * (picture * parameters.groups + channel / size);
+    let of_group = statistics_of(picture, channel);
     let mean = statistics[of_group];
     let deviation = statistics[of_group + 1u];
     var s1 = 0.0;
@@ -48,12 +36,7 @@ fn main(
     for (var pixel = first; pixel < min(first + 8u, parameters.pixels); pixel++) {
         let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
         let xhat = (x[i] - mean) * deviation;
-        var dz = dy[i];
-        if parameters.silu != 0u {
-            let z = xhat * weight[channel] + bias[channel];
-            let s = 1.0 / (1.0 + exp(-z));
-            dz *= s * (1.0 + z * (1.0 - s));
-        }
+        let dz = before_silu(dy[i], xhat, channel);
         dx[i] = deviation * (dz * weight[channel] - s1 - xhat * s2);
     }
 }

@@ -1,17 +1,5 @@
 // Sums over the pixels of each picture and channel, of dz (the gradient before SiLU) and of dz xhat (xhat: normalised
 // x). A workgroup handles 16 channels of a picture with 16 threads each.
-struct Parameters {
-    pictures: u32,
-    pixels: u32,
-    channels: u32,
-    groups: u32,
-    silu: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> statistics: array<f32>;
-@group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read> dy: array<f32>;
 @group(0) @binding(6) var<storage, read_write> sum_dz: array<f32>;
 @group(0) @binding(7) var<storage, read_write> sum_dz_xhat: array<f32>;
@@ -33,18 +21,13 @@ fn main(
     let channel = number % blocks * 16u + thread % 16u;
     var sums = vec2<f32>(0.0);
     if channel < parameters.channels {
-        let of_group = 2u * (picture * parameters.groups + channel / (parameters.channels / parameters.groups));
+        let of_group = statistics_of(picture, channel);
         let mean = statistics[of_group];
         let deviation = statistics[of_group + 1u];
         for (var pixel = thread / 16u; pixel < parameters.pixels; pixel += 16u) {
             let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
             let xhat = (x[i] - mean) * deviation;
-            var dz = dy[i];
-            if parameters.silu != 0u {
-                let z = xhat * weight[channel] + bias[channel];
-                let s = 1.0 / (1.0 + exp(-z));
-                dz *= s * (1.0 + z * (1.0 - s));
-            }
+            let dz = before_silu(dy[i], xhat, channel);
             sums += vec2<f32>(dz, dz * xhat);
         }
     }

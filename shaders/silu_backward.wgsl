@@ -1,4 +1,4 @@
-// dx = dy silu'(x), silu'(x) = s (1 + x (1 - s)) with s = sigmoid(x).
+// dx = dy silu'(x).
 struct Parameters {
     len: u32,
 }
@@ -15,7 +15,6 @@ fn main(
 ) {
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
-        let s = 1.0 / (1.0 + exp(-x[i]));
-        dx[i] = dy[i] * s * (1.0 + x[i] * (1.0 - s));
+        dx[i] = dy[i] * silu_slope(x[i]);
     }
 }

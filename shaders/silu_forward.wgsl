@@ -14,6 +14,6 @@ fn main(
 ) {
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
-        y[i] = x[i] / (1.0 + exp(-x[i]));
+        y[i] = silu_of(x[i]);
     }
 }

@@ -136,6 +136,13 @@ fn four_million_numbers_are_normal() {
 }
 
 #[test]
+#[ignore = "long: make test-long"]
+fn sixty_million_numbers_are_normal() {
+    let numbers = drawn(&mut Host::<f32>::new(), [60, 1_000_000], Purpose::ReverseNoise, &Step::seeded(2));
+    assert_normal("60 million", &numbers, 1_000_000);
+}
+
+#[test]
 fn singles_are_the_doubles_to_4e_6() {
     let step = Step { step: 1, first_picture: 5, ..Step::seeded(2) };
     let (shape, purpose) = ([1000, 1001], Purpose::ReverseNoise);

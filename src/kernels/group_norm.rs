@@ -122,7 +122,7 @@ impl<T: Real> Twin<T> for Apply {
 
 impl Kernel for Apply {
     fn shader(&self) -> Shader {
-        shader!("group_norm_apply", "grid")
+        shader!("group_norm_apply", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.sizes.parameters(), vec![self.silu.into()]].concat()
@@ -198,7 +198,7 @@ impl<T: Real> Twin<T> for BackwardSums {
 
 impl Kernel for BackwardSums {
     fn shader(&self) -> Shader {
-        shader!("group_norm_backward_sums", "grid")
+        shader!("group_norm_backward_sums", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.sizes.parameters(), vec![self.silu.into()]].concat()
@@ -291,7 +291,7 @@ impl<T: Real> Twin<T> for BackwardInput {
 
 impl Kernel for BackwardInput {
     fn shader(&self) -> Shader {
-        shader!("group_norm_backward_input", "grid")
+        shader!("group_norm_backward_input", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.sizes.parameters(), vec![self.silu.into()]].concat()

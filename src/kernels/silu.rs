@@ -33,7 +33,7 @@ impl<T: Real> Twin<T> for Forward {
 
 impl Kernel for Forward {
     fn shader(&self) -> Shader {
-        shader!("silu_forward", "grid")
+        shader!("silu_forward", "grid", "silu")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]
@@ -71,7 +71,7 @@ impl<T: Real> Twin<T> for Backward {
 
 impl Kernel for Backward {
     fn shader(&self) -> Shader {
-        shader!("silu_backward", "grid")
+        shader!("silu_backward", "grid", "silu")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]
