@@ -86,7 +86,8 @@ impl Demo {
         let mut frames = Vec::new();
         let drawn = sampler.sample(&mut *device, &request, |number, done, look| {
             if number == 0 && (done % STEPS_PER_FRAME == 0 || done == 1) {
-                frames.push(Pictures::new(&look()?, SHEET, shape)?.contact_sheet(10, None)?);
+                // Half the sheet's scale: a GIF grows with its pixels.
+                frames.push(Pictures::new(&look()?, SHEET, shape)?.contact_sheet(10, Some(4))?);
             }
             progress.at(number * STEPS + done, || "steps,".into());
             Ok(())

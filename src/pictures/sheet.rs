@@ -10,13 +10,13 @@ const GAP: usize = 2;
 /// Tells black and white tiles apart; one of the 256 greys, so that a grey animation still fits a GIF palette.
 const GAP_COLOUR: Rgb<u8> = Rgb([128; 3]);
 /// Tiles are enlarged at least so far that 8 x 8 digits can be made out.
-const SMALLEST_TILE: usize = 32;
+const SMALLEST_TILE: usize = 64;
 /// A sheet's longest side. Viewers choke on more.
 const LONGEST_SIDE: usize = 32_768;
 
 impl Pictures<'_> {
     /// All the pictures in rows of `columns` (0 for about as many columns as rows), with a thin gap between them, each
-    /// pixel drawn as `scale` x `scale` pixels (`None` for the smallest scale that makes a tile at least 32 pixels
+    /// pixel drawn as `scale` x `scale` pixels (`None` for the smallest scale that makes a tile at least 64 pixels
     /// wide and high). Transparent pictures lie on white.
     ///
     /// # Errors
@@ -91,8 +91,8 @@ mod tests {
             let data = vec![0.0; count * side * side * 3];
             Pictures::new(&data, count, [side, side, 3]).unwrap().contact_sheet(0, None).unwrap().dimensions()
         };
-        assert_eq!(sheet(9, 8), (3 * 34 - 2, 3 * 34 - 2));
-        assert_eq!(sheet(5, 28), (3 * 58 - 2, 2 * 58 - 2));
+        assert_eq!(sheet(9, 8), (3 * 66 - 2, 3 * 66 - 2));
+        assert_eq!(sheet(5, 28), (3 * 86 - 2, 2 * 86 - 2));
         assert_eq!(sheet(1, 64), (64, 64));
     }
 
