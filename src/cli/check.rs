@@ -1,6 +1,7 @@
 //! `aquatint check`
 
 use super::DeviceFlag;
+use super::output::say;
 use super::progress::Progress;
 use crate::check;
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ impl Check {
             return Err(Error::input(format!("--filter {filter}: no case has this in its name")));
         }
         let mut device = self.device.open()?;
-        println!("{}", device.description());
+        say!("{}", device.description());
         let mut progress = Progress::new("checking", 0, cases.len());
         let mut outcomes = Vec::new();
         for (index, case) in cases.iter().enumerate() {
@@ -35,13 +36,13 @@ impl Check {
             progress.at(index + 1, || case.name.clone());
         }
         progress.finish();
-        println!("{:<60} {:>10} {:>8}", "case", "difference", "allowed");
+        say!("{:<60} {:>10} {:>8}", "case", "difference", "allowed");
         for outcome in &outcomes {
             let verdict = if outcome.passed() { "" } else { "  WRONG" };
-            println!("{:<60} {:>10.1e} {:>8.0e}{verdict}", outcome.name, outcome.difference, outcome.tolerance);
+            say!("{:<60} {:>10.1e} {:>8.0e}{verdict}", outcome.name, outcome.difference, outcome.tolerance);
         }
         let wrong = outcomes.iter().filter(|outcome| !outcome.passed()).count();
-        println!("{} cases, {wrong} wrong", outcomes.len());
+        say!("{} cases, {wrong} wrong", outcomes.len());
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

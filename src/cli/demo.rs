@@ -2,6 +2,7 @@
 
 use super::DeviceFlag;
 use super::evaluate::{Figures, rows};
+use super::output::say;
 use super::progress::{Progress, duration};
 use super::train::train;
 use crate::checkpoint::ModelFolder;
@@ -101,8 +102,8 @@ impl Demo {
         let dim = shape.iter().product();
         let figures = Figures::measure(&drawn, &rows(&held_out, JUDGED), Some(&training_rows), dim, 3)?;
         figures.print("the held-out digits", "the training digits");
-        println!("{} new digits: {}, and how they came out of noise: {}", SHEET, sheet.display(), animation.display());
-        println!("finished in {}", duration(begun.elapsed().as_secs_f64()));
+        say!("{} new digits: {}, and how they came out of noise: {}", SHEET, sheet.display(), animation.display());
+        say!("finished in {}", duration(begun.elapsed().as_secs_f64()));
         Ok(ExitCode::SUCCESS)
     }
 }

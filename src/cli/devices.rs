@@ -1,5 +1,6 @@
 //! `aquatint devices`
 
+use super::output::say;
 use crate::device::gpu::adapters;
 use crate::device::{Device, Host, describe};
 use crate::error::Result;
@@ -13,18 +14,18 @@ pub(super) struct Devices {}
 impl Devices {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let host = Host::<f32>::new();
-        println!("cpu  {}", host.description());
+        say!("cpu  {}", host.description());
         if let Some(bytes) = host.available_memory() {
-            println!("       available memory   {} MB", bytes >> 20);
+            say!("       available memory   {} MB", bytes >> 20);
         }
         let adapters = adapters();
         for (index, adapter) in adapters.iter().enumerate() {
-            println!("gpu:{index}  {}", adapter.name());
+            say!("gpu:{index}  {}", adapter.name());
             for (what, value) in adapter.facts() {
-                println!("       {what:<18} {value}");
+                say!("       {what:<18} {value}");
             }
         }
-        println!("auto takes {}", describe(&adapters).reason);
+        say!("auto takes {}", describe(&adapters).reason);
         Ok(ExitCode::SUCCESS)
     }
 }

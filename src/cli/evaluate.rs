@@ -1,6 +1,7 @@
 //! `aquatint evaluate`
 
 use super::DeviceFlag;
+use super::output::say;
 use super::sample::{draw, picture_size};
 use crate::checkpoint::{ModelFolder, read_tensors};
 use crate::data::{Dataset, Fit, Options};
@@ -73,9 +74,9 @@ impl Figures {
 
     /// Prints them.
     pub(super) fn print(&self, real: &str, train: &str) {
-        println!("precision {:.3}, recall {:.3} against {real}", self.precision, self.recall);
+        say!("precision {:.3}, recall {:.3} against {real}", self.precision, self.recall);
         if let Some((drawn, held_out)) = self.nearest {
-            println!("median distance to the nearest picture of {train}: drawn {drawn:.2}, {real} {held_out:.2}");
+            say!("median distance to the nearest picture of {train}: drawn {drawn:.2}, {real} {held_out:.2}");
         }
     }
 }

@@ -4,12 +4,14 @@ mod check;
 mod demo;
 mod devices;
 mod evaluate;
+mod output;
 mod predict;
 mod progress;
 mod sample;
 mod train;
 
 use clap::{Parser, Subcommand};
+use output::note;
 use std::process::ExitCode;
 
 /// Trains diffusion models and draws pictures with them, on any GPU or on the CPU.
@@ -59,7 +61,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("aquatint: {error}");
+            note!("aquatint: {error}");
             ExitCode::FAILURE
         }
     }

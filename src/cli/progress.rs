@@ -1,5 +1,6 @@
 //! Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere.
 
+use super::output::note;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ impl Progress {
             self.told = Instant::now();
             let rate = (done - self.first) as f64 / self.seconds();
             let left = (self.total - done) as f64 / rate.max(1e-9);
-            eprintln!("{} {done}/{} {} {} left", self.what, self.total, message(), duration(left));
+            note!("{} {done}/{} {} {} left", self.what, self.total, message(), duration(left));
         }
     }
 
@@ -55,7 +56,7 @@ impl Progress {
     pub(super) fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => note!("{line}"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `aquatint sample`
 
 use super::DeviceFlag;
+use super::output::say;
 use super::progress::Progress;
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
 use crate::device::Device;
@@ -97,7 +98,7 @@ impl Sample {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
             write_tensors(path, &[tensor], &[])?;
         }
-        println!("{} pictures and {}", self.count, sheet.display());
+        say!("{} pictures and {}", self.count, sheet.display());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,6 +1,7 @@
 //! `aquatint train`
 
 use super::DeviceFlag;
+use super::output::{note, say};
 use super::progress::{Progress, duration};
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
@@ -94,7 +95,7 @@ impl Train {
         let mut run = if self.resume { self.resume()? } else { self.start()? };
         let mut device = self.device.open()?;
         train(&mut run, &mut *device)?;
-        println!("{}: a model that `aquatint sample {0}` draws with", self.out.display());
+        say!("{}: a model that `aquatint sample {0}` draws with", self.out.display());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -248,11 +249,11 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
     let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let (dataset, config) = (run.dataset(), run.config());
     let [height, width, channels] = dataset.shape();
-    eprintln!("pictures     {} of {height}x{width}x{channels}, {}", dataset.len(), dataset.name);
-    eprintln!("network      {} parameters", run.trainer().unet().parameters().count());
-    eprintln!("device       {}", device.description());
+    note!("pictures     {} of {height}x{width}x{channels}, {}", dataset.len(), dataset.name);
+    note!("network      {} parameters", run.trainer().unet().parameters().count());
+    note!("device       {}", device.description());
     let memory = run.memory();
-    eprintln!(
+    note!(
         "memory       {} planned: parameters {}, optimiser {}, activations {}",
         megabytes(memory.total()),
         megabytes(memory.parameters),
@@ -263,7 +264,7 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
     run.load(device)?;
     let first = run.step();
     if first == steps {
-        eprintln!("all {steps} steps were taken before");
+        note!("all {steps} steps were taken before");
     }
     let mut progress = Progress::new("training", first, steps);
     let mut smooth: Option<f32> = None;
@@ -287,7 +288,7 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
     })?;
     progress.finish();
     if let Some(median) = median(&seconds) {
-        eprintln!("a step took {:.1} ms in the median", 1e3 * median);
+        note!("a step took {:.1} ms in the median", 1e3 * median);
     }
     Ok(())
 }
