@@ -144,11 +144,6 @@ impl Recorder {
         self.shape(value).iter().product()
     }
 
-    /// Whether nothing was recorded yet.
-    pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
-    }
-
     /// What it holds.
     pub fn element(&self, value: Value) -> Element {
         self.places[self.values[value.0].place].element

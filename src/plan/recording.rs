@@ -1,6 +1,6 @@
 //! The finished list of calls.
 
-use super::kernel::{Access, Kernel};
+use super::kernel::Kernel;
 use super::storage::{Element, Storage};
 use std::sync::Arc;
 
@@ -110,14 +110,5 @@ impl Plan {
     /// Floating-point operations of one run.
     pub fn flops(&self) -> u64 {
         self.calls.iter().map(|call| call.kernel.flops()).sum()
-    }
-
-    /// Bytes that the calls read and write in one run.
-    pub fn traffic(&self) -> u64 {
-        let bytes = |call: &Call| -> u64 {
-            let both = |access| if access == Access::ReadWrite { 8 } else { 4 };
-            call.kernel.bindings().iter().map(|b| both(b.access) * b.len as u64).sum()
-        };
-        self.calls.iter().map(bytes).sum()
     }
 }

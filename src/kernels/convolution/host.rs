@@ -61,8 +61,7 @@ fn multiply(
     }
 }
 
-/// Calls `part(first channel in the row of the block, pixel, taps)` ... gathers what each output pixel of rows
-/// `first_row..` (counted through all pictures) sees: `[pixels, kernel row, kernel column, input channel]`.
+/// Gathers what each output pixel of the rows from `first_row` on (counted through all pictures) sees: `[pixels, kernel row, kernel column, input channel]`.
 fn gather(g: &Geometry, x: &[f32], first_row: usize, gathered: &mut [f32]) {
     let (out_height, out_width, depth) = (g.out_height(), g.out_width(), g.depth());
     let span = g.kernel * g.inputs; // what one kernel row sees, contiguous in x but for padding
