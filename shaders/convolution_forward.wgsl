@@ -10,42 +10,44 @@ struct Parameters {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-fn load_a(pixel: u32, k: u32) -> vec4<f32> {
+// x at what kernel row and column `tap` sees from an output pixel, 0 outside.
+fn x_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let g = parameters.geometry;
-    var value = vec4<f32>(0.0);
-    let tap = k / g.inputs;
-    let channel = k % g.inputs;
-    if tap < g.kernel * g.kernel {
-        // Padding wraps around to a huge number, which the comparison with the size sorts out.
-        let up = tap / g.kernel - g.before;
-        let left = tap % g.kernel - g.before;
-        let pixels = g.pictures * g.out_height * g.out_width;
-        for (var i = 0u; i < 4u; i++) {
-            if pixel + i < pixels {
-                let row = (pixel + i) / g.out_width;
-                let in_row = row % g.out_height * g.stride + up;
-                let in_column = (pixel + i) % g.out_width * g.stride + left;
-                if in_row < g.height && in_column < g.width {
-                    let picture = row / g.out_height;
-                    value[i] = x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + channel];
-                }
-            }
-        }
+    // Padding wraps around to a huge number, which the comparison with the size sorts out.
+    let row = pixel / g.out_width;
+    let in_row = row % g.out_height * g.stride + tap / g.kernel - g.before;
+    let in_column = pixel % g.out_width * g.stride + tap % g.kernel - g.before;
+    let picture = row / g.out_height;
+    if picture < g.pictures && in_row < g.height && in_column < g.width {
+        return x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + channel];
     }
-    return value;
+    return 0.0;
+}
+
+fn load_a(pixel: u32, k: u32) -> vec4<f32> {
+    let tap = k / parameters.geometry.inputs;
+    let channel = k % parameters.geometry.inputs;
+    if tap >= parameters.geometry.kernel * parameters.geometry.kernel {
+        return vec4<f32>(0.0);
+    }
+    return vec4<f32>(
+        x_at(pixel, tap, channel),
+        x_at(pixel + 1u, tap, channel),
+        x_at(pixel + 2u, tap, channel),
+        x_at(pixel + 3u, tap, channel),
+    );
+}
+
+fn w_at(k: u32, output: u32) -> f32 {
+    let g = parameters.geometry;
+    if k < g.kernel * g.kernel * g.inputs && output < g.outputs {
+        return w[k * g.outputs + output];
+    }
+    return 0.0;
 }
 
 fn load_b(k: u32, output: u32) -> vec4<f32> {
-    let g = parameters.geometry;
-    var value = vec4<f32>(0.0);
-    if k < g.kernel * g.kernel * g.inputs {
-        for (var i = 0u; i < 4u; i++) {
-            if output + i < g.outputs {
-                value[i] = w[k * g.outputs + output + i];
-            }
-        }
-    }
-    return value;
+    return vec4<f32>(w_at(k, output), w_at(k, output + 1u), w_at(k, output + 2u), w_at(k, output + 3u));
 }
 
 fn store(pixel: u32, output: u32, value: vec4<f32>) {

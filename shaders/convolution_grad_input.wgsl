@@ -8,47 +8,48 @@ struct Parameters {
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 
-fn load_a(pixel: u32, k: u32) -> vec4<f32> {
+// dy at the output pixel that saw an input pixel through kernel row and column `tap`, 0 where there is none.
+fn dy_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let g = parameters.geometry;
-    var value = vec4<f32>(0.0);
-    let tap = k / g.outputs;
-    let channel = k % g.outputs;
-    if tap < g.kernel * g.kernel {
-        let up = tap / g.kernel;
-        let left = tap % g.kernel;
-        let pixels = g.pictures * g.height * g.width;
-        for (var i = 0u; i < 4u; i++) {
-            if pixel + i < pixels {
-                let row = (pixel + i) / g.width;
-                // stride * output place = input place + before - kernel place, where that divides
-                let below = row % g.height + g.before - up;
-                let right = (pixel + i) % g.width + g.before - left;
-                let out_row = below / g.stride;
-                let out_column = right / g.stride;
-                let divides = below % g.stride == 0u && right % g.stride == 0u;
-                if divides && out_row < g.out_height && out_column < g.out_width {
-                    let picture = row / g.height;
-                    value[i] = dy[((picture * g.out_height + out_row) * g.out_width + out_column) * g.outputs + channel];
-                }
-            }
-        }
+    let row = pixel / g.width;
+    // stride * output place = input place + before - kernel place, where that divides
+    let below = row % g.height + g.before - tap / g.kernel;
+    let right = pixel % g.width + g.before - tap % g.kernel;
+    let out_row = below / g.stride;
+    let out_column = right / g.stride;
+    let picture = row / g.height;
+    let divides = below % g.stride == 0u && right % g.stride == 0u;
+    if picture < g.pictures && divides && out_row < g.out_height && out_column < g.out_width {
+        return dy[((picture * g.out_height + out_row) * g.out_width + out_column) * g.outputs + channel];
     }
-    return value;
+    return 0.0;
+}
+
+fn load_a(pixel: u32, k: u32) -> vec4<f32> {
+    let tap = k / parameters.geometry.outputs;
+    let channel = k % parameters.geometry.outputs;
+    if tap >= parameters.geometry.kernel * parameters.geometry.kernel {
+        return vec4<f32>(0.0);
+    }
+    return vec4<f32>(
+        dy_at(pixel, tap, channel),
+        dy_at(pixel + 1u, tap, channel),
+        dy_at(pixel + 2u, tap, channel),
+        dy_at(pixel + 3u, tap, channel),
+    );
+}
+
+fn w_at(k: u32, input: u32) -> f32 {
+    let g = parameters.geometry;
+    let tap = k / g.outputs;
+    if tap < g.kernel * g.kernel && input < g.inputs {
+        return w[(tap * g.inputs + input) * g.outputs + k % g.outputs];
+    }
+    return 0.0;
 }
 
 fn load_b(k: u32, input: u32) -> vec4<f32> {
-    let g = parameters.geometry;
-    var value = vec4<f32>(0.0);
-    let tap = k / g.outputs;
-    let output = k % g.outputs;
-    if tap < g.kernel * g.kernel {
-        for (var i = 0u; i < 4u; i++) {
-            if input + i < g.inputs {
-                value[i] = w[(tap * g.inputs + input + i) * g.outputs + output];
-            }
-        }
-    }
-    return value;
+    return vec4<f32>(w_at(k, input), w_at(k, input + 1u), w_at(k, input + 2u), w_at(k, input + 3u));
 }
 
 fn store(pixel: u32, input: u32, value: vec4<f32>) {

@@ -15,37 +15,36 @@ struct Parameters {
 var<private> last_pixel: u32;
 var<private> first_sum: u32;
 
-fn load_a(row: u32, pixel: u32) -> vec4<f32> {
+// x at what weight row `row` = (kernel row, kernel column, input channel) sees from an output pixel, 0 outside.
+fn x_at(row: u32, pixel: u32) -> f32 {
     let g = parameters.geometry;
-    var value = vec4<f32>(0.0);
-    if pixel < last_pixel {
-        let out_row = pixel / g.out_width;
+    let tap = row / g.inputs;
+    let out_row = pixel / g.out_width;
+    let in_row = out_row % g.out_height * g.stride + tap / g.kernel - g.before;
+    let in_column = pixel % g.out_width * g.stride + tap % g.kernel - g.before;
+    if tap < g.kernel * g.kernel && in_row < g.height && in_column < g.width {
         let picture = out_row / g.out_height;
-        let top = out_row % g.out_height * g.stride - g.before;
-        let left = pixel % g.out_width * g.stride - g.before;
-        for (var i = 0u; i < 4u; i++) {
-            let tap = (row + i) / g.inputs;
-            let in_row = top + tap / g.kernel;
-            let in_column = left + tap % g.kernel;
-            if tap < g.kernel * g.kernel && in_row < g.height && in_column < g.width {
-                value[i] = x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + (row + i) % g.inputs];
-            }
-        }
+        return x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + row % g.inputs];
     }
-    return value;
+    return 0.0;
+}
+
+fn load_a(row: u32, pixel: u32) -> vec4<f32> {
+    if pixel >= last_pixel {
+        return vec4<f32>(0.0);
+    }
+    return vec4<f32>(x_at(row, pixel), x_at(row + 1u, pixel), x_at(row + 2u, pixel), x_at(row + 3u, pixel));
+}
+
+fn dy_at(pixel: u32, output: u32) -> f32 {
+    if pixel < last_pixel && output < parameters.geometry.outputs {
+        return dy[pixel * parameters.geometry.outputs + output];
+    }
+    return 0.0;
 }
 
 fn load_b(pixel: u32, output: u32) -> vec4<f32> {
-    let g = parameters.geometry;
-    var value = vec4<f32>(0.0);
-    if pixel < last_pixel {
-        for (var i = 0u; i < 4u; i++) {
-            if output + i < g.outputs {
-                value[i] = dy[pixel * g.outputs + output + i];
-            }
-        }
-    }
-    return value;
+    return vec4<f32>(dy_at(pixel, output), dy_at(pixel, output + 1u), dy_at(pixel, output + 2u), dy_at(pixel, output + 3u));
 }
 
 fn store(row: u32, output: u32, value: vec4<f32>) {
@@ -77,7 +76,8 @@ fn main(
     }
     let tile = number % tiles;
     let first_pixel = split * parameters.pixels_per_split;
-    last_pixel = min(first_pixel + parameters.pixels_per_split, g.pictures * g.out_height * g.out_width);
+    let last = min(first_pixel + parameters.pixels_per_split, g.pictures * g.out_height * g.out_width);
+    last_pixel = last;
     first_sum = split * depth * g.outputs;
-    multiply_tile(thread, tile / tile_columns * 64u, tile % tile_columns * 64u, first_pixel, last_pixel);
+    multiply_tile(thread, tile / tile_columns * 64u, tile % tile_columns * 64u, first_pixel, last);
 }

@@ -30,30 +30,26 @@ var<private> a_first: u32;
 var<private> b_first: u32;
 var<private> c_first: u32;
 
-fn load_a(row: u32, k: u32) -> vec4<f32> {
-    var value = vec4<f32>(0.0);
-    if k < parameters.depth {
-        let first = a_first + k * parameters.a.column;
-        for (var i = 0u; i < 4u; i++) {
-            if row + i < parameters.rows {
-                value[i] = a[first + (row + i) * parameters.a.row];
-            }
-        }
+fn a_at(row: u32, k: u32) -> f32 {
+    if row < parameters.rows && k < parameters.depth {
+        return a[a_first + row * parameters.a.row + k * parameters.a.column];
     }
-    return value;
+    return 0.0;
+}
+
+fn load_a(row: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(a_at(row, k), a_at(row + 1u, k), a_at(row + 2u, k), a_at(row + 3u, k));
+}
+
+fn b_at(k: u32, column: u32) -> f32 {
+    if k < parameters.depth && column < parameters.columns {
+        return b[b_first + k * parameters.b.row + column * parameters.b.column];
+    }
+    return 0.0;
 }
 
 fn load_b(k: u32, column: u32) -> vec4<f32> {
-    var value = vec4<f32>(0.0);
-    if k < parameters.depth {
-        let first = b_first + k * parameters.b.row;
-        for (var i = 0u; i < 4u; i++) {
-            if column + i < parameters.columns {
-                value[i] = b[first + (column + i) * parameters.b.column];
-            }
-        }
-    }
-    return value;
+    return vec4<f32>(b_at(k, column), b_at(k, column + 1u), b_at(k, column + 2u), b_at(k, column + 3u));
 }
 
 fn store(row: u32, column: u32, value: vec4<f32>) {

@@ -70,7 +70,12 @@ fn main(
         } else if parameters.prediction == 2u {
             x0 = signal * before - deviation * x0;
         }
-        x0 = clamp(x0, -parameters.clip_range, parameters.clip_range);
+        // Comparisons leave NaN as it is; clamp would hide it.
+        if x0 > parameters.clip_range {
+            x0 = parameters.clip_range;
+        } else if x0 < -parameters.clip_range {
+            x0 = -parameters.clip_range;
+        }
         var after = of_x0 * x0 + of_xt * before;
         if step.add_noise != 0u {
             var z = noise[i];

@@ -19,6 +19,25 @@ pub fn write(path: &Path, contents: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] naming `path`, or its folder where that is missing; what was at `path` before is then untouched.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    write_at(path, |unfinished| {
+        let mut writer = BufWriter::new(File::create(unfinished).map_err(Error::io(path))?);
+        fill(&mut writer).and_then(|()| writer.flush()).map_err(Error::io(path))
+    })
+}
+
+const PREFIX: &str = ".aquatint-";
+const SUFFIX: &str = ".part";
+
+/// As [`write`](fn@write), with `fill` writing a file of the name that it is given.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Input`] naming `path`, or what `fill` says; what was at `path` before is then untouched.
+pub fn write_at(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    // What a link points to is replaced, not the link; a device or a pipe is nobody's to replace.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    if path.exists() && !path.is_file() {
+        return Err(Error::input(format!("{}: is no ordinary file, and is not replaced", path.display())));
+    }
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -32,20 +51,18 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Re
     }
     // In the same folder, as a rename is only one step within one file system.
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".aquatint-").suffix(".part");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         // The kernel takes the user's umask off this; tempfile's own choice, 0600, would hide the result from others.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let (file, unfinished) = builder.tempfile_in(folder).map_err(Error::io(path))?.into_parts();
-
-    let mut writer = BufWriter::new(file);
-    fill(&mut writer).map_err(Error::io(path))?;
-    let file = writer.into_inner().map_err(|error| Error::io(path)(error.into_error()))?;
+    // Windows renames no open file, so the handle is closed at once.
+    let unfinished = builder.tempfile_in(folder).map_err(Error::io(path))?.into_temp_path();
+    fill(&unfinished)?;
+    let file = File::options().write(true).open(&unfinished).map_err(Error::io(path))?;
     file.sync_all().map_err(Error::io(path))?;
-    // Windows renames no open file.
     drop(file);
     unfinished.persist(path).map_err(|error| Error::io(path)(error.error))?;
 
@@ -56,6 +73,17 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Re
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// Removes what a killed program has left of unfinished files in a folder.
+pub fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]

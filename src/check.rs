@@ -146,6 +146,7 @@ impl Outcome {
 
 /// The largest difference between two tensors relative to the largest expected value (or to 1, if that is tiny).
 pub fn relative_difference(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "tensors of different sizes are not compared");
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
     let scale = if largest > 1e-12 { largest } else { 1.0 };
     let difference = |(&found, &expected): (&f32, &f64)| (f64::from(found) - expected).abs();

@@ -133,6 +133,10 @@ fn weights_that_do_not_fit() {
     };
     sample_fails(&change(|tensors| drop(tensors.remove(0))), &["is missing"]);
     sample_fails(&change(|tensors| tensors[0].2[0] = f32::NAN), &["NaN", "finite"]);
+    let huge = change(|tensors| tensors.iter_mut().for_each(|(_, _, data)| data.fill(3e38)));
+    let out = huge.path().join("drawn");
+    let arguments = ["sample", path(huge.path()), "--out", path(&out), "--steps", "2", "--device", "cpu"];
+    fails(&arguments, &["not finite"]);
     sample_fails(&change(|tensors| tensors.push(("extra".into(), vec![1], vec![0.0]))), &["extra"]);
     sample_fails(&change(|tensors| tensors[0].1 = vec![1, tensors[0].2.len()]), &["shape", "expected"]);
 }
@@ -169,6 +173,8 @@ fn flags_that_make_no_sense() {
     train(&["--steps", "0"], &["max_train_steps", "0"]);
     train(&["--lr", "NaN"], &["learning_rate", "NaN"]);
     train(&["--ema", "2"], &["ema_max_decay", "2"]);
+    train(&["--clip", "inf"], &["max_grad_norm", "inf"]);
+    train(&["--seed", "18446744073709551615"], &["seed", "18446744073709551615"]);
     train(&["--image-size", "0"], &["resolution", "0"]);
     train(&["--resume"], &["training_state.safetensors"]);
     train(&["--batch", "1048576", "--steps", "1"], &["out of memory", "batch 1048576", "would fit"]);
@@ -201,6 +207,53 @@ fn resuming_with_other_flags_is_refused() {
     resume(&["--schedule", "cosine"], &["--schedule"]);
     resume(&["--steps", "1"], &["--steps 1", "2"]);
     fails(&["train", "--data", "digits", "--out", run, "--device", "cpu"], &["--resume"]);
+}
+
+/// The command that started a run continues it with `--resume`, also where the pictures were padded or flags lay over
+/// a file; changed pictures or a changed configuration are noticed.
+#[test]
+fn the_command_that_started_a_run_continues_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let idx = file("x-idx3-ubyte");
+    let header = [[0u8, 0, 8, 3], [0, 0, 0, 3], [0, 0, 0, 12], [0, 0, 0, 12]].concat();
+    let pictures = |byte: u8| [header.clone(), vec![byte; 3 * 144]].concat();
+    fs::write(&idx, pictures(7)).unwrap();
+    let config = file("small.toml");
+    let small = SMALL.replace("sample_size = 8\n", "").replace("num_class_embeds = 10\n", "");
+    fs::write(&config, format!("[training]\npad_to_multiple = 8\n{small}")).unwrap();
+    let out = file("run");
+    let base = ["train", "--data", path(&idx), "--config", path(&config), "--batch", "2", "--seed", "4"];
+    let rest = ["--device", "cpu", "--out", path(&out)];
+    let ok = |flags: &[&str]| {
+        let output = aquatint(&[&base[..], &rest, flags].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    ok(&["--steps", "2"]);
+    let json = fs::read_to_string(out.join("unet/config.json")).unwrap();
+    assert!(json.contains("\"sample_size\": 16"), "12 is padded to 16: {json}");
+    ok(&["--steps", "3", "--resume"]);
+    let resume = ["train", "--resume", "--steps", "4"];
+    fs::write(&idx, pictures(8)).unwrap();
+    fails(&[&resume[..], &rest].concat(), &["x-idx3-ubyte", "3 pictures"]);
+    fs::write(&idx, pictures(7)).unwrap();
+    let saved = fs::read_to_string(out.join("config.toml")).unwrap();
+    fs::write(out.join("config.toml"), saved.replace("train_batch_size = 2", "train_batch_size = 3")).unwrap();
+    fails(&[&resume[..], &rest].concat(), &["config.toml", "changed"]);
+    fs::write(out.join("config.toml"), saved).unwrap();
+    ok(&["--steps", "4", "--resume"]);
+}
+
+#[test]
+fn outputs_do_not_replace_what_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (folder.path().join("in.safetensors"), folder.path().join("drawn"));
+    let base = ["sample", path(model()), "-n", "1", "--steps", "1", "--device", "cpu", "--out", path(&out)];
+    fails(&[&base[..], &["--tensors", path(folder.path())]].concat(), &["no ordinary file"]);
+    fs::write(&input, b"").unwrap();
+    fails(&[&base[..], &["--init-noise", path(&input)]].concat(), &["in.safetensors", "not a whole"]);
+    let many = ["sample", path(model()), "-n", "99999999999999", "--device", "cpu", "--out", path(&out)];
+    fails(&many, &["-n", "99999999999999"]);
 }
 
 #[test]
@@ -254,6 +307,7 @@ fn sampling_and_predicting() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_folder_without_permission() {
     use std::os::unix::fs::PermissionsExt;

@@ -96,7 +96,8 @@ fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
             (Tensor::Floats(a), Tensor::Floats(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
             (a, b) => a == b,
         });
-        for storage in built.inputs.iter().chain(&built.upstream).chain(&built.outputs) {
+        let gradients = built.gradients.iter().map(|(_, storage)| storage);
+        for storage in built.inputs.iter().chain(&built.upstream).chain(&built.outputs).chain(gradients) {
             guarded.release(storage);
             checked.release(storage);
         }

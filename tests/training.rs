@@ -169,3 +169,28 @@ fn a_picture_does_not_depend_on_its_batch() {
     assert!(close(&draw(1, 3, 3), &all[3 * 64..]));
     assert!(draw(6, 0, 2) == all[..2 * 64], "padded to the same batch, the bits are the same");
 }
+
+/// A network that is recorded twice in one plan adds both gradients of its parameters up.
+#[test]
+fn a_parameter_used_by_two_recordings_gets_both_gradients() {
+    use aquatint::kernels::linear::linear;
+    use aquatint::plan::{Recorder, Step, Storage, add};
+    let (weights, gradients) = (Storage::f32("weights", 4), Storage::f32("gradients", 4));
+    let (x, upstream) = (Storage::f32("x", 2), Storage::f32("upstream", 2));
+    let mut r = Recorder::new();
+    let input = r.input(&x, &[1, 2]);
+    let halves = [0, 1].map(|_| {
+        let weight = r.parameter(&weights, Some(&gradients), 0, &[2, 2]);
+        linear(&mut r, input, weight, None).unwrap()
+    });
+    let sum = add(&mut r, halves[0], halves[1]).unwrap();
+    let ones = r.input(&upstream, &[1, 2]);
+    r.backward(sum, ones).unwrap();
+    let plan = r.finish();
+    let mut host = Host::<f32>::new();
+    let id = host.load(&plan).unwrap();
+    host.upload(&x, 0, &[3.0, 5.0]).unwrap();
+    host.upload(&upstream, 0, &[1.0, 10.0]).unwrap();
+    host.run(id, &Step::default()).unwrap();
+    assert_eq!(host.download(&gradients).unwrap(), [6.0, 60.0, 10.0, 100.0]);
+}

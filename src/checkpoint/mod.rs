@@ -4,4 +4,4 @@ mod model_folder;
 mod tensors;
 
 pub use model_folder::ModelFolder;
-pub use tensors::{TensorFile, read_tensors, write_tensors};
+pub use tensors::{Deferred, TensorFile, deferred, read_tensors, write_deferred, write_tensors};

@@ -1,6 +1,6 @@
 //! A diffusers pipeline folder: `model_index.json`, `unet/` and `scheduler/`.
 
-use super::tensors::{read_tensors, write_tensors};
+use super::tensors::{deferred, read_tensors, write_deferred};
 use crate::atomic_file;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
@@ -67,8 +67,8 @@ impl ModelFolder {
             let part = folder.join(part);
             fs::create_dir_all(&part).map_err(Error::io(&part))?;
         }
-        let tensors = self.unet.parameters().unflatten(&self.weights);
-        write_tensors(&folder.join(WEIGHTS), &tensors, &[("format", "pt".into())])?;
+        let tensors = deferred(self.unet.parameters(), &self.weights, "");
+        write_deferred(&folder.join(WEIGHTS), tensors, &[("format", "pt".into())])?;
         write_json(&folder.join(UNET_CONFIG), &self.unet.config().to_json())?;
         write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.to_json())?;
         let index = json!({

@@ -2,9 +2,10 @@
 
 use crate::atomic_file;
 use crate::error::{Error, Result};
-use crate::nn::NamedTensor;
+use crate::nn::{NamedTensor, Parameter, Parameters};
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -65,20 +66,61 @@ fn to_floats(view: &TensorView) -> Option<Vec<f32>> {
     }
 }
 
+/// A tensor whose elements are made when it is written, so that a file never lies in memory as a whole.
+pub struct Deferred<'a> {
+    /// Sizes.
+    pub shape: Vec<usize>,
+    /// Makes the elements.
+    pub make: Box<dyn Fn() -> Vec<f32> + 'a>,
+}
+
+impl View for Deferred<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        let floats = (self.make)();
+        Cow::Owned(floats.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
+
+/// Every tensor of a flat buffer as it is in a checkpoint, its name after `prefix`.
+pub fn deferred<'a>(parameters: &'a Parameters, flat: &'a [f32], prefix: &str) -> Vec<(String, Deferred<'a>)> {
+    let tensor = |p: &'a Parameter| {
+        let make = move || p.to_checkpoint(&flat[p.offset..][..p.len()]);
+        (format!("{prefix}{}", p.name), Deferred { shape: p.shape.clone(), make: Box::new(make) })
+    };
+    parameters.iter().map(tensor).collect()
+}
+
 /// Writes f32 tensors, whole or not at all.
 ///
 /// # Errors
 /// [`Io`](Error::Io).
-pub fn write_tensors(path: &Path, tensors: &[NamedTensor], metadata: &[(&str, String)]) -> Result<()> {
-    let views = (tensors.iter())
-        .map(|(name, shape, data)| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(data))
-                .map_err(|error| Error::Device(format!("tensor {name} {shape:?}: {error}")))?;
-            Ok((name.as_str(), view))
+pub fn write_deferred(path: &Path, tensors: Vec<(String, Deferred)>, metadata: &[(&str, String)]) -> Result<()> {
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
+    atomic_file::write_at(path, |unfinished| {
+        safetensors::serialize_to_file(tensors, Some(metadata), unfinished).map_err(|error| match error {
+            SafeTensorError::IoError(source) => Error::io(path)(source),
+            other => Error::Device(format!("{}: {other}", path.display())),
         })
-        .collect::<Result<Vec<_>>>()?;
-    let metadata = metadata.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| Error::Device(format!("{}: {error}", path.display())))?;
-    atomic_file::write(path, &bytes)
+    })
+}
+
+/// Writes f32 tensors that are in memory, whole or not at all.
+///
+/// # Errors
+/// [`Io`](Error::Io).
+pub fn write_tensors(path: &Path, tensors: &[NamedTensor], metadata: &[(&str, String)]) -> Result<()> {
+    let views = tensors.iter().map(|(name, shape, data)| {
+        (name.clone(), Deferred { shape: shape.clone(), make: Box::new(move || data.clone()) })
+    });
+    write_deferred(path, views.collect(), metadata)
 }

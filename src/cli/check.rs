@@ -32,7 +32,10 @@ impl Check {
         let mut progress = Progress::new("checking", 0, cases.len());
         let mut outcomes = Vec::new();
         for (index, case) in cases.iter().enumerate() {
-            outcomes.push(check::compare(case, &mut *device)?);
+            outcomes.push(check::compare(case, &mut *device).unwrap_or_else(|error| {
+                progress.say(&format!("{}: {error}", case.name));
+                check::Outcome { name: case.name.clone(), difference: f64::INFINITY, tolerance: case.tolerance }
+            }));
             progress.at(index + 1, || case.name.clone());
         }
         progress.finish();

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::pictures::{Pictures, save_animation, save_png};
 use crate::plan::Storage;
 use crate::training::{Run, RunConfig, TrainingConfig, default_unet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -33,6 +33,8 @@ pub(super) struct Demo {
     device: DeviceFlag,
 }
 
+/// What it learns.
+const DATA: &str = "digits:even";
 /// Pictures that are judged: as many as there are held-out ones.
 const JUDGED: usize = 898;
 /// Sampling steps, and how many of them lie between two frames of the animation.
@@ -41,25 +43,30 @@ const STEPS_PER_FRAME: usize = 4;
 /// Pictures on the sheet and in the animation.
 const SHEET: usize = 100;
 
+/// A demo can be run again: an earlier demo's model is replaced, finished or not; anything else is not touched.
+fn remove_old_demo(model: &Path) -> Result<()> {
+    if !model.exists() {
+        return Ok(());
+    }
+    let config = std::fs::read_to_string(model.join("config.toml")).unwrap_or_default();
+    if !config.lines().any(|line| line == format!("dataset = \"{DATA}\"")) {
+        return Err(Error::input(format!("{}: exists and is no demo's model; give --out", model.display())));
+    }
+    std::fs::remove_dir_all(model).map_err(Error::io(model))
+}
+
 impl Demo {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let begun = Instant::now();
         let model = self.out.join("model");
-        // A demo can be run again: its own model is replaced, anything else is not touched.
-        if model.exists() {
-            if !model.join("training_state.safetensors").is_file() {
-                return Err(Error::input(format!("{}: exists and is no demo's model; give --out", model.display())));
-            }
-            std::fs::remove_dir_all(&model).map_err(Error::io(&model))?;
-        }
-        let train_set = Dataset::open("digits:even", &Options::default())?;
+        let train_set = Dataset::open(DATA, &Options::default())?;
         let held_out = Dataset::open("digits:odd", &Options::default())?;
         let shape = train_set.shape();
         let config = RunConfig {
             unet: default_unet(shape[0], shape[1], shape[2], None),
             scheduler: SchedulerConfig::default(),
             training: TrainingConfig {
-                dataset: "digits:even".into(),
+                dataset: DATA.into(),
                 max_train_steps: self.steps,
                 train_batch_size: 64,
                 learning_rate: 1e-3,
@@ -70,7 +77,9 @@ impl Demo {
                 ..TrainingConfig::default()
             },
         };
+        config.training.validate()?;
         let mut device = self.device.open()?;
+        remove_old_demo(&model)?;
         let training_rows = rows(&train_set, usize::MAX);
         let mut run = Run::start(&model, config, train_set)?;
         train(&mut run, &mut *device)?;

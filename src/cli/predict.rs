@@ -40,8 +40,11 @@ impl Predict {
         if n == 0 || channels != config.in_channels {
             let expected = config.in_channels;
             return Err(Error::input(format!(
-                "{source}: tensor sample has shape {shape:?}, expected {expected} channels"
+                "{source}: tensor sample has shape {shape:?}, expected at least one picture of {expected} channels"
             )));
+        }
+        if sample.iter().any(|value| !value.is_finite()) {
+            return Err(Error::input(format!("{source}: tensor sample is not finite")));
         }
         config.check_size(height, width, &source)?;
         let integers = |name: &str, below: usize| -> Result<Vec<u32>> {

@@ -43,12 +43,17 @@ pub(super) struct Sample {
     /// Writes the pictures as floats, tensor `sample` [N, C, H, W] in [-1, 1]
     #[arg(long, value_name = "FILE")]
     tensors: Option<PathBuf>,
-    /// A class, or one for every picture: 3 or 5,2,...
+    /// A class, or one for every picture: 3 or 5,2,...; all classes in turn if not given
     #[arg(long, value_delimiter = ',', value_name = "CLASS")]
     class: Vec<u32>,
     #[command(flatten)]
     device: DeviceFlag,
 }
+
+/// Pictures in one call. Further ones are drawn with another seed.
+const MOST_PICTURES: usize = 1 << 24;
+/// Pictures on the contact sheet.
+const SHEET: usize = 1024;
 
 /// NCHW to NHWC.
 pub(super) fn to_nhwc(data: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
@@ -64,8 +69,10 @@ pub(super) fn to_nchw(data: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
 
 impl Sample {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        if self.count == 0 || self.batch == 0 {
-            return Err(Error::input("-n and --batch: 0 pictures, expected at least 1"));
+        for (flag, value) in [("-n", self.count), ("--batch", self.batch)] {
+            if !(1..=MOST_PICTURES).contains(&value) {
+                return Err(Error::input(format!("{flag} is {value}, expected 1 to {MOST_PICTURES}")));
+            }
         }
         let model = ModelFolder::read(&self.model)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
@@ -84,20 +91,23 @@ impl Sample {
             ..Request::default()
         };
         let mut device = self.device.open()?;
+        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
         let drawn = draw(&model, &mut *device, &request, self.batch, [height, width])?;
 
-        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
+        if let Some(path) = &self.tensors {
+            let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
+            write_tensors(path, &[tensor], &[])?;
+        }
         let pictures = Pictures::new(&drawn, self.count, [height, width, channels])?;
         let digits = (self.count - 1).to_string().len().max(4);
         for index in 0..self.count {
             pictures.save_png(&self.out.join(format!("{index:0digits$}.png")), index)?;
         }
         let sheet = self.out.join("sheet.png");
-        save_png(&sheet, &pictures.contact_sheet(0, None)?.into())?;
-        if let Some(path) = &self.tensors {
-            let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
-            write_tensors(path, &[tensor], &[])?;
-        }
+        let on_sheet = self.count.min(SHEET);
+        let first = &drawn[..on_sheet * channels * height * width];
+        let first = Pictures::new(first, on_sheet, [height, width, channels])?;
+        save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
         say!("{} pictures and {}", self.count, sheet.display());
         Ok(ExitCode::SUCCESS)
     }

@@ -8,7 +8,8 @@ use crate::device::Device;
 use crate::diffusion::BetaScheduleName;
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::training::{self, Run, RunConfig, Tables, TrainingState, default_unet, write_model};
+use crate::nn::UNetConfig;
+use crate::training::{self, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -92,14 +93,15 @@ impl Schedule {
 
 impl Train {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        let mut run = if self.resume { self.resume()? } else { self.start()? };
         let mut device = self.device.open()?;
+        let mut run = if self.resume { self.resume()? } else { self.start()? };
         train(&mut run, &mut *device)?;
         say!("{}: a model that `aquatint sample {0}` draws with", self.out.display());
         Ok(ExitCode::SUCCESS)
     }
 
-    fn start(&self) -> Result<Run> {
+    /// The configuration that the file and the flags describe, the flags laid over the file.
+    fn tables(&self) -> Result<Tables> {
         let mut tables = match &self.config {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
@@ -108,12 +110,8 @@ impl Train {
             None => Tables::default(),
         };
         let t = &mut tables.training;
-        match &self.data {
-            Some(data) => t.dataset.clone_from(data),
-            None if self.config.is_none() => {
-                return Err(Error::input("--data is missing: digits, IDX files or a folder"));
-            }
-            None => {}
+        if let Some(data) = &self.data {
+            t.dataset.clone_from(data);
         }
         set(&mut t.max_train_steps, self.steps);
         set(&mut t.train_batch_size, self.batch);
@@ -129,12 +127,24 @@ impl Train {
         t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
         t.validate()?;
-        let dataset = open_dataset(&tables)?;
-        let classes = t_classes(&tables, &dataset)?;
-        let unet = match tables.unet {
+        Ok(tables)
+    }
+
+    fn start(&self) -> Result<Run> {
+        if self.data.is_none() && self.config.is_none() {
+            return Err(Error::input("--data is missing: digits, IDX files or a folder"));
+        }
+        let mut tables = self.tables()?;
+        // 28 becomes 32 without a network of its own, which the default network halves twice.
+        let multiple = tables.unet.as_ref().map_or(8, UNetConfig::size_multiple);
+        tables.training.pad_to_multiple.get_or_insert(multiple);
+        let dataset = open_dataset(&tables.training, tables.unet.as_ref())?;
+        let classes = learnt_classes(&tables.training, &dataset)?;
+        let mut unet = match tables.unet {
             Some(unet) => unet,
             None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
         };
+        unet.num_class_embeds = unet.num_class_embeds.or(classes);
         Run::start(&self.out, RunConfig { unet, scheduler: tables.scheduler, training: tables.training }, dataset)
     }
 
@@ -146,43 +156,64 @@ impl Train {
             let done = state.step;
             return Err(Error::input(format!("--steps {steps}: the run has taken {done} steps already")));
         }
+        self.check_saved_config(&state.config)?;
         state.config.training.max_train_steps = steps;
         set(&mut state.config.training.checkpointing_steps, self.checkpoint_every);
+        let dataset = open_dataset(&state.config.training, Some(&state.config.unet))?;
+        let run = Run::resume(&self.out, state.clone(), dataset)?;
         // The state is what counts; the rest of the folder follows from it.
         write_model(&self.out, &state)?;
-        let tables = Tables {
-            unet: Some(state.config.unet.clone()),
-            scheduler: state.config.scheduler.clone(),
-            training: state.config.training.clone(),
-        };
-        let dataset = open_dataset(&tables)?;
-        Run::resume(&self.out, state, dataset)
+        Ok(run)
+    }
+
+    /// Whether the folder's config.toml still says what the run was started with: editing it changes nothing, and
+    /// that must not go unnoticed.
+    fn check_saved_config(&self, config: &RunConfig) -> Result<()> {
+        let path = self.out.join("config.toml");
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let mut saved = RunConfig::from_toml(&text, &path.display().to_string())?;
+        saved.training.max_train_steps = config.training.max_train_steps;
+        saved.training.checkpointing_steps = config.training.checkpointing_steps;
+        if saved != *config {
+            let path = path.display();
+            return Err(Error::input(format!("{path}: was changed; --resume continues what the run was started with")));
+        }
+        Ok(())
     }
 
     /// Whether every flag that was given says what the run was started with. How long it goes on, how often it is
     /// saved and on what device may change.
     fn check_flags(&self, config: &RunConfig) -> Result<()> {
         let t = &config.training;
-        fn differs<T: PartialEq + std::fmt::Debug>(flag: &str, given: Option<&T>, was: &T) -> Result<()> {
+        fn differs<T: PartialEq + serde::Serialize>(flag: &str, given: Option<&T>, was: &T) -> Result<()> {
+            // As the configuration's file says it.
+            let said = |value: &T| serde_json::to_value(value).map_or_else(|_| "?".into(), |value| value.to_string());
             match given {
                 Some(given) if given != was => {
-                    Err(Error::input(format!("--resume: {flag} is {given:?}, the run was started with {was:?}")))
+                    let (given, was) = (said(given), said(was));
+                    Err(Error::input(format!("--resume: {flag} is {given}, the run was started with {was}")))
                 }
                 _ => Ok(()),
             }
         }
         if let Some(path) = &self.config {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-            let tables = Tables::parse(&text, &path.display().to_string())?;
-            let same_rest = training::TrainingConfig {
+            let tables = self.tables()?;
+            let same_rest = TrainingConfig {
                 max_train_steps: t.max_train_steps,
                 checkpointing_steps: t.checkpointing_steps,
+                pad_to_multiple: t.pad_to_multiple,
                 ..tables.training
             } == *t;
-            if tables.unet.as_ref().is_some_and(|unet| *unet != config.unet)
-                || tables.scheduler != config.scheduler
-                || !same_rest
-            {
+            let same_unet = tables.unet.is_none_or(|unet| {
+                let UNetConfig { sample_size, num_class_embeds, .. } = config.unet;
+                let filled = UNetConfig {
+                    sample_size: unet.sample_size.or(sample_size),
+                    num_class_embeds: unet.num_class_embeds.or(num_class_embeds),
+                    ..unet
+                };
+                filled == config.unet
+            });
+            if !same_unet || tables.scheduler != config.scheduler || !same_rest {
                 let path = path.display();
                 return Err(Error::input(format!("--resume: {path} differs from what the run was started with")));
             }
@@ -209,21 +240,19 @@ fn set<T: Copy>(value: &mut T, given: Option<T>) {
 }
 
 /// The pictures, brought to what the network takes.
-fn open_dataset(tables: &Tables) -> Result<Dataset> {
-    let t = &tables.training;
+fn open_dataset(t: &TrainingConfig, unet: Option<&UNetConfig>) -> Result<Dataset> {
     let options = Options {
         image_size: t.resolution,
         fit: t.fit,
-        grayscale: tables.unet.as_ref().and_then(|unet| match unet.in_channels {
+        grayscale: unet.and_then(|unet| match unet.in_channels {
             1 => Some(true),
             3 => Some(false),
             _ => None,
         }),
-        // Without a network of its own: 28 becomes 32, which the default network halves twice.
-        multiple_of: tables
-            .unet
-            .as_ref()
-            .map_or(if t.resolution.is_some() { 1 } else { 8 }, |unet| unet.size_multiple()),
+        multiple_of: match t.resolution {
+            Some(_) => unet.map_or(1, UNetConfig::size_multiple),
+            None => t.pad_to_multiple.unwrap_or(1),
+        },
     };
     let mut progress: Option<Progress> = None;
     let dataset = Dataset::open_with(&t.dataset, &options, &mut |done, total| {
@@ -236,8 +265,8 @@ fn open_dataset(tables: &Tables) -> Result<Dataset> {
 }
 
 /// Classes to learn, if any are asked for.
-fn t_classes(tables: &Tables, dataset: &Dataset) -> Result<Option<usize>> {
-    match (tables.training.class_conditional, &dataset.labels) {
+fn learnt_classes(t: &TrainingConfig, dataset: &Dataset) -> Result<Option<usize>> {
+    match (t.class_conditional, &dataset.labels) {
         (false, _) => Ok(None),
         (true, Some(_)) => Ok(Some(dataset.classes())),
         (true, None) => Err(Error::input(format!("{}: no labels to learn classes from", dataset.name))),
@@ -279,7 +308,8 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
             let rate = ((done - first) * batch) as f64 / progress.seconds();
             progress.at(done, || format!("loss {average:.4}, {rate:.0} images/s,"));
         }
-        training::Progress::Drawing => {}
+        training::Progress::Drawing => progress.say("drawing a sheet of samples"),
+        training::Progress::Warning(why) => progress.say(&format!("warning: no sheet: {why}")),
         training::Progress::Checkpoint { done } => {
             let time = duration(progress.seconds());
             progress.say(&format!("checkpoint at step {done} after {time}, loss {:.4}", smooth.unwrap_or(f32::NAN)));

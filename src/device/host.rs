@@ -83,6 +83,10 @@ impl<T: HostNumber> Host<T> {
     }
 }
 
+fn refused(what: &str) -> Error {
+    Error::OutOfMemory(format!("the system refuses the memory for {what}"))
+}
+
 fn wrong_element(storage: &Storage) -> Error {
     Error::Device(format!("{} holds {:?}, not what was asked for", storage.name(), storage.element()))
 }
@@ -95,7 +99,8 @@ impl<T: HostNumber> Device for Host<T> {
     fn available_memory(&self) -> Option<u64> {
         let mut system = sysinfo::System::new().ok()?;
         system.refresh_memory();
-        let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+        // What a container's limit leaves; its page cache does not count, it is given back when memory is needed.
+        let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
         match system.available_memory().min(limit) {
             0 => None,
             bytes => Some(bytes),
@@ -107,9 +112,14 @@ impl<T: HostNumber> Device for Host<T> {
             if storage.bytes() > 1 << 20 {
                 self.room_for(storage.bytes(), storage.name())?;
             }
-            self.storages.insert(storage.id(), HostBuffer::zeros(storage.element(), storage.len()));
+            let buffer = HostBuffer::zeros(storage.element(), storage.len()).ok_or_else(|| refused(storage.name()))?;
+            self.storages.insert(storage.id(), buffer);
         }
         Ok(())
+    }
+
+    fn has_room(&mut self, plan: &Plan, more: u64) -> bool {
+        self.room_for(plan.memory().total() + more, "the plan").is_ok()
     }
 
     fn load(&mut self, plan: &Plan) -> Result<PlanId> {
@@ -122,13 +132,13 @@ impl<T: HostNumber> Device for Host<T> {
         let mut storages = Vec::new();
         let buffers = (plan.buffers.iter().enumerate())
             .map(|(index, place)| match place {
-                Place::Slot { element, len } => HostBuffer::zeros(*element, *len),
+                Place::Slot { element, len } => HostBuffer::zeros(*element, *len).ok_or_else(|| refused("the plan")),
                 Place::Storage(storage) => {
                     storages.push((index, storage.clone()));
-                    HostBuffer::zeros(Element::F32, 0)
+                    Ok(HostBuffer::Float(Vec::new()))
                 }
             })
-            .collect();
+            .collect::<Result<_>>()?;
         self.plans.push(Some(Loaded { calls: plan.calls.clone(), buffers, storages }));
         Ok(PlanId(self.plans.len() - 1))
     }
@@ -162,6 +172,7 @@ impl<T: HostNumber> Device for Host<T> {
     }
 
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {
+        storage.check_range(Element::F32, offset, data.len())?;
         let floats = self.floats_mut(storage)?;
         for (float, &value) in floats[offset..offset + data.len()].iter_mut().zip(data) {
             *float = T::from_f32(value);
@@ -170,6 +181,7 @@ impl<T: HostNumber> Device for Host<T> {
     }
 
     fn upload_integers(&mut self, storage: &Storage, offset: usize, data: &[u32]) -> Result<()> {
+        storage.check_range(Element::U32, offset, data.len())?;
         self.allocate(storage)?;
         match self.storages.get_mut(&storage.id()) {
             Some(HostBuffer::Integer(integers)) => integers[offset..offset + data.len()].copy_from_slice(data),

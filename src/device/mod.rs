@@ -28,10 +28,13 @@ pub trait Device {
     /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room for it.
     fn allocate(&mut self, storage: &Storage) -> Result<()>;
 
+    /// Whether a plan that is not loaded would fit, with `more` bytes beside it.
+    fn has_room(&mut self, plan: &Plan, more: u64) -> bool;
+
     /// Allocates everything that the plan needs and prepares its calls.
     ///
     /// # Errors
-    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room; nothing of the plan stays allocated then.
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room.
     fn load(&mut self, plan: &Plan) -> Result<PlanId>;
 
     /// Frees a plan's own memory. The storages stay.

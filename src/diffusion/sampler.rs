@@ -164,7 +164,9 @@ impl Sampler {
         }
         self.load(device)?;
         let Some(loaded) = self.loaded else { return Err(Error::Device("the sampler is not loaded".into())) };
-        let mut pictures = Vec::with_capacity(request.count * picture);
+        let mut pictures = Vec::new();
+        let room = request.count.checked_mul(picture).and_then(|len| pictures.try_reserve_exact(len).ok());
+        room.ok_or_else(|| Error::OutOfMemory(format!("{} pictures do not fit in memory", request.count)))?;
         for (number, first) in (0..request.count).step_by(self.batch).enumerate() {
             let wanted = self.batch.min(request.count - first);
             let first_picture = request.first_picture.wrapping_add(first as u32);

@@ -133,10 +133,29 @@ impl SchedulerConfig {
                 return wrong(format!("{key} is {beta}, expected a number between 0 and 1"));
             }
         }
+        if self.last_alphas_cumprod() < 1e-30 {
+            let steps = self.num_train_timesteps;
+            return wrong(format!(
+                "alphas_cumprod falls below 1e-30 in {steps} steps, expected smaller betas or fewer steps"
+            ));
+        }
         if self.clip_sample_range.is_nan() || self.clip_sample_range <= 0.0 {
             return wrong(format!("clip_sample_range is {}, expected more than 0", self.clip_sample_range));
         }
         Ok(())
+    }
+
+    /// alphas_cumprod of the last timestep; the linear schedules' can be too small for single precision.
+    fn last_alphas_cumprod(&self) -> f64 {
+        let (start, end) = (f64::from(self.beta_start), f64::from(self.beta_end));
+        let part = |t: usize| t as f64 / (self.num_train_timesteps - 1).max(1) as f64;
+        let line = |start: f64, end: f64, t: usize| start + (end - start) * part(t);
+        let beta = |t: usize| match self.beta_schedule {
+            BetaScheduleName::Linear => line(start, end, t),
+            BetaScheduleName::ScaledLinear => line(start.sqrt(), end.sqrt(), t).powi(2),
+            BetaScheduleName::SquaredCosine => 0.0,
+        };
+        (0..self.num_train_timesteps).map(|t| 1.0 - beta(t)).product()
     }
 
     /// As diffusers' `scheduler_config.json`.
@@ -199,6 +218,10 @@ impl SchedulerConfig {
             return Err(Error::input(format!("{steps} sampling steps, expected 1 to {all}, the model's timesteps")));
         }
         let stride = all / steps;
-        Ok((0..steps).rev().map(|i| ((i * stride) as u32, (i * stride) as i32 - stride as i32)).collect())
+        Ok((0..steps)
+            .rev()
+            .map(|i| ((i * stride) as u32, (i * stride) as i32 - stride as i32))
+            .map(|(timestep, previous)| (timestep, previous.max(-1)))
+            .collect())
     }
 }

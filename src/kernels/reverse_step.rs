@@ -105,7 +105,9 @@ impl<T: Real> Twin<T> for ReverseStep {
                 Prediction::VPrediction => c.sqrt_alphas_cumprod * x[i] - c.sqrt_one_minus * output[i],
             };
             if let Some(range) = self.process.clip_range {
-                x0 = x0.max(T::from_f32(-range)).min(T::from_f32(range));
+                // Comparisons leave NaN as it is; max and min would hide it.
+                let range = T::from_f32(range);
+                x0 = if x0 > range { range } else if x0 < -range { -range } else { x0 };
             }
             let mean = c.of_x0 * x0 + c.of_xt * x[i];
             let noise = if self.noise_given {

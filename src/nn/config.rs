@@ -15,6 +15,11 @@ pub enum SampleSize {
 }
 
 impl SampleSize {
+    /// From height and width.
+    pub fn new([height, width]: [usize; 2]) -> Self {
+        if height == width { Self::Square(height) } else { Self::Rectangle([height, width]) }
+    }
+
     /// Height and width.
     pub fn height_width(self) -> [usize; 2] {
         match self {
@@ -119,6 +124,9 @@ fn fixed_keys() -> [(&'static str, &'static [&'static str]); 13] {
     ]
 }
 
+/// The largest side of a picture: beyond it the size is a slip of the hand.
+const LARGEST_SIDE: usize = 8192;
+
 impl UNetConfig {
     /// Reads a `config.json` or a TOML table that was turned into JSON. `source` is named in errors.
     ///
@@ -210,15 +218,31 @@ impl UNetConfig {
                     "block_out_channels holds {channels}, expected a multiple of norm_num_groups, {groups}"
                 ));
             }
-            if let Some(head) = self.attention_head_dim.filter(|head| channels % head != 0) {
+        }
+        let levels = self.block_out_channels.iter().enumerate();
+        for (level, &channels) in levels {
+            let attends = self.down_block_types[level] == BlockType::AttnDownBlock2D
+                || self.up_block_types[self.up_block_types.len() - 1 - level] == BlockType::AttnUpBlock2D
+                || (self.add_attention && level + 1 == self.block_out_channels.len());
+            if let Some(head) = self.attention_head_dim.filter(|head| attends && channels % head != 0) {
                 return wrong(format!(
-                    "block_out_channels holds {channels}, expected a multiple of attention_head_dim, {head}"
+                    "block_out_channels holds {channels} at a level with attention, expected a multiple of \
+                     attention_head_dim, {head}"
                 ));
             }
         }
         let half = self.block_out_channels[0] / 2;
-        if half <= self.freq_shift || self.block_out_channels[0] > 2048 {
-            return wrong(format!("block_out_channels begins with {}, expected 4 to 2048", self.block_out_channels[0]));
+        if self.block_out_channels[0] > 2048 {
+            return wrong(format!(
+                "block_out_channels begins with {}, expected at most 2048",
+                self.block_out_channels[0]
+            ));
+        }
+        if half <= self.freq_shift {
+            let (shift, first) = (self.freq_shift, self.block_out_channels[0]);
+            return wrong(format!(
+                "freq_shift is {shift}, expected less than half of the first level's {first} channels"
+            ));
         }
         if self.downsample_padding > 1 {
             return wrong(format!("downsample_padding is {}, expected 0 or 1", self.downsample_padding));
@@ -243,6 +267,11 @@ impl UNetConfig {
     /// [`Input`](Error::Input) with the size that was expected.
     pub fn check_size(&self, height: usize, width: usize, source: &str) -> Result<()> {
         let multiple = self.size_multiple();
+        if height.max(width) > LARGEST_SIDE {
+            return Err(Error::input(format!(
+                "{source}: pictures of {height}x{width}, expected at most {LARGEST_SIDE}"
+            )));
+        }
         if height == 0 || width == 0 || !height.is_multiple_of(multiple) || !width.is_multiple_of(multiple) {
             let levels = self.block_out_channels.len();
             return Err(Error::input(format!(

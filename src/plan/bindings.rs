@@ -16,12 +16,18 @@ pub enum HostBuffer<T> {
 }
 
 impl<T: Real> HostBuffer<T> {
-    /// A buffer of zeros.
-    pub fn zeros(element: Element, len: usize) -> Self {
-        match element {
-            Element::F32 => Self::Float(vec![T::zero(); len]),
-            Element::U32 => Self::Integer(vec![0; len]),
+    /// A buffer of zeros, every page of it touched, so that it is there; `None` if the system has no memory for it.
+    pub fn zeros(element: Element, len: usize) -> Option<Self> {
+        fn filled<N: Clone>(zero: N, len: usize) -> Option<Vec<N>> {
+            let mut data = Vec::new();
+            data.try_reserve_exact(len).ok()?;
+            data.resize(len, zero);
+            Some(data)
         }
+        Some(match element {
+            Element::F32 => Self::Float(filled(T::zero(), len)?),
+            Element::U32 => Self::Integer(filled(0, len)?),
+        })
     }
 }
 

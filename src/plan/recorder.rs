@@ -18,6 +18,8 @@ struct Meta {
     place: usize,
     offset: usize,
     needs_gradient: bool,
+    /// The storage and offset of a parameter whose gradient is wanted.
+    parameter: Option<(u64, usize)>,
 }
 
 /// A place before memory is planned.
@@ -55,7 +57,8 @@ pub struct Recorder {
     calls: Vec<Call>,
     tape: Vec<(Value, Rule)>,
     gradients: HashMap<Value, Value>,
-    parameter_gradients: HashMap<Value, ParameterGradient>,
+    /// By storage and offset: a network may be recorded twice in one plan.
+    parameter_gradients: HashMap<(u64, usize), ParameterGradient>,
     fresh_gradients: Vec<(Value, Value)>,
     in_backward: bool,
 }
@@ -67,7 +70,7 @@ impl Recorder {
     }
 
     fn push(&mut self, place: usize, offset: usize, shape: Vec<usize>, needs_gradient: bool) -> Value {
-        self.values.push(Meta { shape, place, offset, needs_gradient });
+        self.values.push(Meta { shape, place, offset, needs_gradient, parameter: None });
         Value(self.values.len() - 1)
     }
 
@@ -112,8 +115,11 @@ impl Recorder {
         let value = self.bind(parameters, offset, shape);
         if let Some(gradients) = gradients {
             let gradient = self.bind(gradients, offset, shape);
-            self.values[value.0].needs_gradient = true;
-            self.parameter_gradients.insert(value, ParameterGradient { value: gradient, written: false });
+            let key = (parameters.id(), offset);
+            let meta = &mut self.values[value.0];
+            meta.needs_gradient = true;
+            meta.parameter = Some(key);
+            self.parameter_gradients.entry(key).or_insert(ParameterGradient { value: gradient, written: false });
         }
         value
     }
@@ -154,7 +160,8 @@ impl Recorder {
     pub fn view(&mut self, value: Value, offset: usize, shape: &[usize]) -> Value {
         let len: usize = shape.iter().product();
         assert!(offset + len <= self.len(value), "{shape:?} at {offset} is past the end of {:?}", self.shape(value));
-        let Meta { place, offset: first, .. } = self.values[value.0];
+        let Meta { place, offset: first, needs_gradient, .. } = self.values[value.0];
+        assert!(!needs_gradient, "a view is not differentiable");
         self.push(place, first + offset, shape.to_vec(), false)
     }
 
@@ -220,7 +227,7 @@ impl Recorder {
         if !self.needs_gradient(value) {
             return None;
         }
-        if let Some(parameter) = self.parameter_gradients.get_mut(&value) {
+        if let Some(parameter) = self.parameter_gradient(value) {
             let accumulate = std::mem::replace(&mut parameter.written, true);
             return Some(Target { value: parameter.value, accumulate });
         }
@@ -231,10 +238,14 @@ impl Recorder {
     /// For backward rules: where to write the gradient of `value`, for a kernel that assigns.
     /// `None` where no gradient is wanted.
     pub fn new_gradient(&mut self, value: Value) -> Option<Value> {
-        match self.parameter_gradients.get(&value) {
+        match self.parameter_gradient(value) {
             Some(parameter) if parameter.written => Some(self.fresh(value)),
             _ => self.gradient_target(value).map(|target| target.value),
         }
+    }
+
+    fn parameter_gradient(&mut self, value: Value) -> Option<&mut ParameterGradient> {
+        self.values[value.0].parameter.and_then(|key| self.parameter_gradients.get_mut(&key))
     }
 
     fn fresh(&mut self, value: Value) -> Value {
@@ -255,7 +266,7 @@ impl Recorder {
     fn settle(&mut self) -> Result<()> {
         for (value, gradient) in std::mem::take(&mut self.fresh_gradients) {
             let len = self.len(value);
-            if let Some(parameter) = self.parameter_gradients.get_mut(&value) {
+            if let Some(parameter) = self.parameter_gradient(value) {
                 let accumulate = std::mem::replace(&mut parameter.written, true);
                 let place = parameter.value;
                 self.call(Sum { len, terms: 1, accumulate }, &[gradient, gradient, place]);
@@ -293,7 +304,8 @@ impl Recorder {
     /// The gradient of an input or an intermediate value, after [`Recorder::backward`]. `None` for what the output
     /// does not depend on; a parameter's gradient is in the storage given for it.
     pub fn gradient(&self, value: Value) -> Option<Value> {
-        match self.parameter_gradients.get(&value) {
+        let parameter = self.values[value.0].parameter.and_then(|key| self.parameter_gradients.get(&key));
+        match parameter {
             Some(parameter) => parameter.written.then_some(parameter.value),
             None => self.gradients.get(&value).copied(),
         }
@@ -301,7 +313,9 @@ impl Recorder {
 
     /// Keeps a value's memory after the run, to be read back; a value that is in a storage already stays there.
     pub fn export(&mut self, name: &str, value: Value) -> Storage {
-        let place = &mut self.places[self.values[value.0].place];
+        let meta = &self.values[value.0];
+        let place = &mut self.places[meta.place];
+        assert!(meta.offset == 0 && meta.shape.iter().product::<usize>() == place.len, "{name}: only part of a buffer");
         let (element, len) = (place.element, place.len);
         let storage = place.storage.get_or_insert_with(|| Storage::new(name, element, len));
         storage.clone()

@@ -62,6 +62,18 @@ impl Storage {
         self.0.len
     }
 
+    /// Whether `len` elements of a kind fit in at `offset`.
+    ///
+    /// # Errors
+    /// [`Device`](crate::Error::Device) with what was found and what was expected.
+    pub fn check_range(&self, element: Element, offset: usize, len: usize) -> crate::Result<()> {
+        if self.element() == element && offset.checked_add(len).is_some_and(|end| end <= self.len()) {
+            return Ok(());
+        }
+        let (name, own, has) = (self.name(), self.len(), self.element());
+        Err(crate::Error::Device(format!("{len} {element:?} at {offset}, but {name} holds {own} {has:?}")))
+    }
+
     /// Bytes on a device that computes in `f32`.
     pub fn bytes(&self) -> u64 {
         4 * self.0.len as u64

@@ -17,6 +17,8 @@ pub struct TrainingConfig {
     pub resolution: Option<usize>,
     /// How pictures of another shape are brought to it.
     pub fit: Fit,
+    /// Without a resolution, IDX pictures are padded to a multiple of this; none is what the network needs.
+    pub pad_to_multiple: Option<usize>,
     /// Mirrors half of the pictures.
     pub random_flip: bool,
     /// Whether the pictures' labels are learnt with them.
@@ -53,6 +55,7 @@ impl Default for TrainingConfig {
             dataset: "digits".into(),
             resolution: None,
             fit: Fit::Crop,
+            pad_to_multiple: None,
             random_flip: false,
             class_conditional: false,
             max_train_steps: 10_000,
@@ -80,6 +83,9 @@ impl TrainingConfig {
         let wrong = |key: &str, found: String, expected: &str| {
             Err(Error::input(format!("training: {key} is {found}, expected {expected}")))
         };
+        if i64::try_from(self.seed).is_err() {
+            return wrong("seed", self.seed.to_string(), "at most 9223372036854775807, the largest integer of TOML");
+        }
         if !(1..=1 << 20).contains(&self.train_batch_size) {
             return wrong("train_batch_size", self.train_batch_size.to_string(), "1 to 1048576");
         }
@@ -88,6 +94,9 @@ impl TrainingConfig {
         }
         if self.resolution.is_some_and(|size| !(1..=4096).contains(&size)) {
             return wrong("resolution", format!("{:?}", self.resolution.unwrap_or(0)), "1 to 4096");
+        }
+        if self.pad_to_multiple.is_some_and(|multiple| !(1..=4096).contains(&multiple)) {
+            return wrong("pad_to_multiple", format!("{:?}", self.pad_to_multiple.unwrap_or(0)), "1 to 4096");
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
             return wrong("learning_rate", self.learning_rate.to_string(), "more than 0, at most 10");
@@ -101,8 +110,8 @@ impl TrainingConfig {
             return wrong("ema_max_decay", self.ema_max_decay.to_string(), "0 or more, less than 1");
         }
         for (key, value) in [("adam_epsilon", self.adam_epsilon), ("max_grad_norm", self.max_grad_norm)] {
-            if value.is_nan() || value <= 0.0 {
-                return wrong(key, value.to_string(), "more than 0");
+            if !value.is_finite() || value <= 0.0 {
+                return wrong(key, value.to_string(), "more than 0, and finite");
             }
         }
         if !(0.0..1.0).contains(&self.adam_weight_decay) {
@@ -166,12 +175,11 @@ impl Tables {
     }
 }
 
+/// Null for the text "null" in a table, but for the data set, which may be called so.
 fn with_nulls(json: Value) -> Value {
-    match json {
-        Value::String(text) if text == "null" => Value::Null,
-        Value::Object(object) => object.into_iter().map(|(key, value)| (key, with_nulls(value))).collect(),
-        other => other,
-    }
+    let Value::Object(object) = json else { return json };
+    let null = |key: &str, value: &Value| key != "dataset" && *value == Value::String("null".into());
+    object.into_iter().map(|(key, value)| if null(&key, &value) { (key, Value::Null) } else { (key, value) }).collect()
 }
 
 fn without_nulls(json: Value) -> Value {
@@ -219,10 +227,7 @@ pub fn default_unet(height: usize, width: usize, channels: usize, classes: Optio
         if level + 1 == levels { attention } else { plain }
     };
     UNetConfig {
-        sample_size: Some(match (height, width) {
-            (height, width) if height == width => SampleSize::Square(height),
-            sizes => SampleSize::Rectangle(sizes.into()),
-        }),
+        sample_size: Some(SampleSize::new([height, width])),
         in_channels: channels,
         out_channels: channels,
         block_out_channels: (0..levels).map(|level| (base << level).min(8 * base).min(512)).collect(),

@@ -10,7 +10,9 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::diffusion::{Request, Sampler};
 use crate::error::{Error, Result};
+use crate::nn::SampleSize;
 use crate::pictures::{Pictures, loss_curve};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +21,7 @@ const SHEET: usize = 16;
 const SHEET_STEPS: usize = 50;
 
 /// What a run tells while it goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Progress {
     /// A step was taken.
     Step {
@@ -30,6 +32,8 @@ pub enum Progress {
     },
     /// A sheet of samples is being drawn for a checkpoint.
     Drawing,
+    /// Something did not work that the run can go on without.
+    Warning(String),
     /// A checkpoint was written.
     Checkpoint {
         /// Steps taken so far.
@@ -47,8 +51,8 @@ pub struct Run {
     order: Order,
     step: usize,
     losses: Vec<f32>,
-    /// The buffers to begin with; taken when they are uploaded.
-    buffers: Option<Vec<(&'static str, Vec<f32>)>>,
+    /// The buffers to continue with; taken when they are uploaded.
+    buffers: Vec<(&'static str, Vec<f32>)>,
 }
 
 impl Run {
@@ -57,17 +61,17 @@ impl Run {
     /// # Errors
     /// [`Input`](Error::Input) if the folder holds a model already, or the pictures do not fit the network.
     pub fn start(folder: &Path, config: RunConfig, dataset: Dataset) -> Result<Self> {
+        let refuse = |why: &str| Err(Error::input(format!("{}: {why}", folder.display())));
+        if folder.is_file() {
+            return refuse("is a file, expected a folder");
+        }
         if folder.join(FILE).exists() {
-            let folder = folder.display();
-            return Err(Error::input(format!("{folder}: holds a training run already; --resume continues it")));
+            return refuse("holds a training run already; --resume continues it");
         }
-        if folder.join("model_index.json").exists() || folder.is_file() {
-            return Err(Error::input(format!("{}: holds a model already; choose a new folder", folder.display())));
+        if folder.join("model_index.json").exists() {
+            return refuse("holds a model already; choose a new folder");
         }
-        let mut run = Self::new(folder, config, dataset)?;
-        let weights = run.trainer.unet().parameters().initialize(run.config.training.seed);
-        run.buffers = Some(vec![("parameters", weights.clone()), ("ema", weights)]);
-        Ok(run)
+        Self::new(folder, config, dataset)
     }
 
     /// Continues a run from its folder's state.
@@ -82,16 +86,29 @@ impl Run {
                 dataset.name, dataset.height, dataset.width
             )));
         }
+        let fingerprint = dataset.fingerprint();
+        if fingerprint != state.fingerprint {
+            let (name, was) = (&dataset.name, &state.fingerprint);
+            return Err(Error::input(format!("{name}: {fingerprint}; the run was started with {was}")));
+        }
         let mut run = Self::new(folder, state.config, dataset)?;
         run.step = state.step;
         run.losses = state.losses;
         let names = run.trainer.buffers().map(|(name, _)| name);
-        run.buffers = Some(names.into_iter().filter_map(|name| Some((name, state.buffers.remove(name)?))).collect());
+        run.buffers = names.into_iter().filter_map(|name| Some((name, state.buffers.remove(name)?))).collect();
         Ok(run)
     }
 
-    fn new(folder: &Path, config: RunConfig, dataset: Dataset) -> Result<Self> {
+    fn new(folder: &Path, mut config: RunConfig, dataset: Dataset) -> Result<Self> {
         let size = [dataset.height, dataset.width];
+        let of_model = config.unet.sample_size.map_or(size, SampleSize::height_width);
+        if of_model != size {
+            return Err(Error::input(format!(
+                "{}: pictures of {}x{}, sample_size is {}x{}",
+                dataset.name, size[0], size[1], of_model[0], of_model[1]
+            )));
+        }
+        config.unet.sample_size.get_or_insert(SampleSize::new(size));
         config.unet.check_size(size[0], size[1], &dataset.name)?;
         if dataset.channels != config.unet.in_channels || config.unet.in_channels != config.unet.out_channels {
             return Err(Error::input(format!(
@@ -113,7 +130,7 @@ impl Run {
         let sampler = Sampler::new(trainer.unet(), trainer.ema(), &config.scheduler, batch, size)?;
         let order = Order::new(config.training.seed, dataset.len());
         let folder = folder.to_path_buf();
-        Ok(Self { folder, config, dataset, trainer, sampler, order, step: 0, losses: Vec::new(), buffers: None })
+        Ok(Self { folder, config, dataset, trainer, sampler, order, step: 0, losses: Vec::new(), buffers: Vec::new() })
     }
 
     /// What the run was started with.
@@ -169,7 +186,12 @@ impl Run {
             return Err(Error::OutOfMemory(format!("batch {batch}: {why}; {advice}")));
         }
         loaded?;
-        for (name, data) in self.buffers.take().unwrap_or_default() {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        if buffers.is_empty() {
+            let weights = self.trainer.unet().parameters().initialize(self.config.training.seed);
+            buffers = vec![("parameters", weights.clone()), ("ema", weights)];
+        }
+        for (name, data) in buffers {
             if let Some((_, storage)) = self.trainer.buffers().into_iter().find(|(buffer, _)| *buffer == name) {
                 device.upload(storage, 0, &data)?;
             }
@@ -179,19 +201,13 @@ impl Run {
 
     /// The largest half, quarter, ... of the batch that the device has room for.
     fn batch_that_fits(&self, device: &mut dyn Device) -> Option<usize> {
-        let mut batch = self.config.training.train_batch_size / 2;
-        while batch > 0 {
+        let halves = std::iter::successors(Some(self.config.training.train_batch_size / 2), |batch| Some(batch / 2));
+        halves.take_while(|&batch| batch > 0).find(|&batch| {
             let mut config = self.config.clone();
             config.training.train_batch_size = batch;
-            let mut smaller = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0)).ok()?;
-            let fits = smaller.trainer.load(device).and_then(|()| smaller.sampler.load(device)).is_ok();
-            smaller.trainer.unload(device);
-            if fits {
-                return Some(batch);
-            }
-            batch /= 2;
-        }
-        None
+            let smaller = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0));
+            smaller.is_ok_and(|smaller| device.has_room(smaller.trainer.plan(), smaller.sampler.memory().activations))
+        })
     }
 
     /// Takes the steps that are left, writing a checkpoint every `checkpointing_steps` and at the end.
@@ -199,8 +215,15 @@ impl Run {
     /// # Errors
     /// The device's; [`Io`](Error::Io); [`Input`](Error::Input) if the loss is not finite.
     pub fn train(&mut self, device: &mut dyn Device, mut tell: impl FnMut(Progress)) -> Result<()> {
-        fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
-        atomic_file::write(&self.folder.join("config.toml"), self.config.to_toml()?.as_bytes())?;
+        for part in ["", "unet", "scheduler", "samples"] {
+            let part = self.folder.join(part);
+            fs::create_dir_all(&part).map_err(Error::io(&part))?;
+            atomic_file::sweep(&part);
+        }
+        // From now on the folder is a run that --resume continues, whatever happens.
+        let state = self.state(device)?;
+        write_config(&self.folder, &state)?;
+        state.write(&self.folder, self.trainer.unet().parameters())?;
         let training = self.config.training.clone();
         let batch = training.train_batch_size;
         let picture = self.dataset.picture_len();
@@ -220,7 +243,7 @@ impl Run {
             let due = training.checkpointing_steps > 0 && self.step.is_multiple_of(training.checkpointing_steps);
             if due || self.step == training.max_train_steps {
                 tell(Progress::Drawing);
-                self.checkpoint(device)?;
+                self.checkpoint(device, &mut tell)?;
                 tell(Progress::Checkpoint { done: self.step });
             }
         }
@@ -228,19 +251,30 @@ impl Run {
     }
 
     /// Writes the folder: pictures, model, and last, which is the commit, the state.
-    fn checkpoint(&mut self, device: &mut dyn Device) -> Result<()> {
-        let seed = self.config.training.seed;
-        let steps = SHEET_STEPS.min(self.config.scheduler.num_train_timesteps);
-        let request = Request { count: SHEET, steps, seed, ..Request::default() };
-        let drawn = self.sampler.sample(device, &request, |_, _, _| Ok(()))?;
-        let shape = self.dataset.shape();
-        let sheet = Pictures::new(&drawn, SHEET, shape)?.contact_sheet(0, None)?;
-        let sheets = self.folder.join("samples");
-        fs::create_dir_all(&sheets).map_err(Error::io(&sheets))?;
-        crate::pictures::save_png(&sheets.join(format!("step-{:07}.png", self.step)), &sheet.into())?;
+    fn checkpoint(&mut self, device: &mut dyn Device, mut tell: impl FnMut(Progress)) -> Result<()> {
         loss_curve(&self.folder.join("loss.png"), &self.losses, &format!("loss, {}", self.dataset.name))?;
+        match self.draw_sheet(device) {
+            // A model that cannot draw yet is still worth keeping.
+            Err(Error::Input(why)) => tell(Progress::Warning(why)),
+            other => other?,
+        }
+        let state = self.state(device)?;
+        write_model(&self.folder, &state)?;
+        state.write(&self.folder, self.trainer.unet().parameters())
+    }
 
-        let mut buffers = std::collections::HashMap::new();
+    fn draw_sheet(&mut self, device: &mut dyn Device) -> Result<()> {
+        let steps = SHEET_STEPS.min(self.config.scheduler.num_train_timesteps);
+        let request = Request { count: SHEET, steps, seed: self.config.training.seed, ..Request::default() };
+        let drawn = self.sampler.sample(device, &request, |_, _, _| Ok(()))?;
+        let sheet = Pictures::new(&drawn, SHEET, self.dataset.shape())?.contact_sheet(0, None)?;
+        let path = self.folder.join("samples").join(format!("step-{:07}.png", self.step));
+        crate::pictures::save_png(&path, &sheet.into())
+    }
+
+    /// What the run can be continued from.
+    fn state(&self, device: &mut dyn Device) -> Result<TrainingState> {
+        let mut buffers = BTreeMap::new();
         for (name, storage) in self.trainer.buffers() {
             let data = device.download(storage)?;
             if let Some(bad) = data.iter().find(|value| !value.is_finite()) {
@@ -251,16 +285,19 @@ impl Run {
             }
             buffers.insert(name.to_string(), data);
         }
-        let state = TrainingState {
+        Ok(TrainingState {
             config: self.config.clone(),
             step: self.step,
             height_width: [self.dataset.height, self.dataset.width],
+            fingerprint: self.dataset.fingerprint(),
             buffers,
             losses: self.losses.clone(),
-        };
-        write_model(&self.folder, &state)?;
-        state.write(&self.folder, self.trainer.unet().parameters())
+        })
     }
+}
+
+fn write_config(folder: &Path, state: &TrainingState) -> Result<()> {
+    atomic_file::write(&folder.join("config.toml"), state.config.to_toml()?.as_bytes())
 }
 
 /// Writes the parts of a run's folder that follow from its state: the configuration and the model.
@@ -268,7 +305,7 @@ impl Run {
 /// # Errors
 /// [`Io`](Error::Io).
 pub fn write_model(folder: &Path, state: &TrainingState) -> Result<()> {
-    atomic_file::write(&folder.join("config.toml"), state.config.to_toml()?.as_bytes())?;
+    write_config(folder, state)?;
     let unet = crate::nn::UNet::new(&state.config.unet)?;
     let missing = || Error::Device("the state has no moving average".into());
     let weights = state.buffers.get("ema").cloned().ok_or_else(missing)?;

@@ -1,10 +1,10 @@
 //! `training_state.safetensors`: everything that a run is continued from, in one file. Its renaming is the commit.
 
 use super::config::RunConfig;
-use crate::checkpoint::{read_tensors, write_tensors};
+use crate::checkpoint::{Deferred, deferred, read_tensors, write_deferred};
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The name of the file in a run's folder.
@@ -19,8 +19,10 @@ pub struct TrainingState {
     pub step: usize,
     /// Size of the pictures.
     pub height_width: [usize; 2],
+    /// Number and checksum of the pictures and their labels.
+    pub fingerprint: String,
     /// The flat buffers, by the names of [`Trainer::buffers`](super::Trainer::buffers).
-    pub buffers: HashMap<String, Vec<f32>>,
+    pub buffers: BTreeMap<String, Vec<f32>>,
     /// The loss of every step.
     pub losses: Vec<f32>,
 }
@@ -31,23 +33,22 @@ impl TrainingState {
     /// # Errors
     /// [`Io`](Error::Io).
     pub fn write(&self, folder: &Path, parameters: &Parameters) -> Result<()> {
-        let mut tensors = Vec::new();
-        for (buffer, flat) in &self.buffers {
-            for (name, shape, data) in parameters.unflatten(flat) {
-                tensors.push((format!("{buffer}.{name}"), shape, data));
-            }
-        }
-        tensors.push(("losses".into(), vec![self.losses.len()], self.losses.clone()));
+        let mut tensors: Vec<_> = (self.buffers.iter())
+            .flat_map(|(buffer, flat)| deferred(parameters, flat, &format!("{buffer}.")))
+            .collect();
+        let losses = Deferred { shape: vec![self.losses.len()], make: Box::new(|| self.losses.clone()) };
+        tensors.push(("losses".into(), losses));
         let metadata = [
             ("config", self.config.to_toml()?),
             ("step", self.step.to_string()),
             ("height", self.height_width[0].to_string()),
             ("width", self.height_width[1].to_string()),
+            ("pictures", self.fingerprint.clone()),
             ("version", env!("CARGO_PKG_VERSION").into()),
             // Choices that were measured on the device; none are yet.
             ("tuned", "{}".into()),
         ];
-        write_tensors(&folder.join(FILE), &tensors, &metadata)
+        write_deferred(&folder.join(FILE), tensors, &metadata)
     }
 
     /// Reads the file.
@@ -72,12 +73,13 @@ impl TrainingState {
         };
         let config = RunConfig::from_toml(text("config")?, &source)?;
         let (step, height_width) = (number("step")?, [number("height")?, number("width")?]);
+        let fingerprint = text("pictures")?.clone();
         let losses = file.get("losses", &path)?.1.clone();
         if losses.len() != step {
             return Err(Error::input(format!("{source}: {} losses for {step} steps", losses.len())));
         }
         let unet = crate::nn::UNet::new(&config.unet)?;
-        let mut buffers = HashMap::new();
+        let mut buffers = BTreeMap::new();
         for buffer in ["parameters", "ema", "first_moments", "second_moments"] {
             let tensors = (file.tensors.iter())
                 .filter_map(|(name, tensor)| {
@@ -86,6 +88,6 @@ impl TrainingState {
                 .collect();
             buffers.insert(buffer.to_string(), unet.parameters().flatten(&tensors, &format!("{source}: {buffer}"))?);
         }
-        Ok(Self { config, step, height_width, buffers, losses })
+        Ok(Self { config, step, height_width, fingerprint, buffers, losses })
     }
 }

@@ -54,8 +54,8 @@ impl Trainer {
     pub fn new(config: &RunConfig, [height, width]: [usize; 2]) -> Result<Self> {
         config.training.validate()?;
         if config.scheduler.prediction_type != PredictionType::Epsilon {
-            let found = config.scheduler.prediction_type;
-            return Err(Error::input(format!("prediction_type is {found:?}, training has only epsilon")));
+            let found = config.scheduler.to_json()["prediction_type"].clone();
+            return Err(Error::input(format!("prediction_type is {found}, training has only \"epsilon\"")));
         }
         let unet = UNet::new(&config.unet)?;
         let training = &config.training;
@@ -177,8 +177,16 @@ impl Trainer {
     /// The device's; [`Input`](Error::Input) if the loss is not finite, with what to try.
     pub fn step(&mut self, device: &mut dyn Device, n: usize, pictures: &[f32], labels: &[u32]) -> Result<f32> {
         let plan = self.loaded.ok_or_else(|| Error::Device("the trainer is not loaded".into()))?;
+        if pictures.len() != self.pictures.len() {
+            let (found, expected) = (pictures.len(), self.pictures.len());
+            return Err(Error::input(format!("step {n}: pictures of {found} numbers, expected {expected}")));
+        }
         device.upload(&self.pictures, 0, pictures)?;
-        if self.config.unet.num_class_embeds.is_some() {
+        if let Some(classes) = self.config.unet.num_class_embeds {
+            // The shaders index with them, unchecked.
+            if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
+                return Err(Error::input(format!("step {n}: label {label}, expected 0 to {}", classes - 1)));
+            }
             device.upload_integers(&self.labels, 0, labels)?;
         }
         device.run(plan, &self.step_block(n))?;

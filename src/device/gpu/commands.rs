@@ -27,7 +27,7 @@ pub(super) struct Loaded {
     step_group: wgpu::BindGroup,
     /// The runs of dispatches that are submitted together, once the device's speed is known.
     submissions: Option<Vec<Range<usize>>>,
-    _slots: Vec<Option<wgpu::Buffer>>,
+    slots: Vec<Option<wgpu::Buffer>>,
 }
 
 /// Splits `groups` workgroups over two dimensions of at most `limit`.
@@ -99,7 +99,12 @@ impl Loaded {
             layout: &pipelines.step_layout,
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
         });
-        Ok(Self { dispatches, step, step_group, submissions: None, _slots: slots })
+        Ok(Self { dispatches, step, step_group, submissions: None, slots })
+    }
+
+    /// The plan's own buffers.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        self.slots.iter().flatten()
     }
 
     /// Submits every dispatch. The first run waits for each of its submissions and learns how long work takes.

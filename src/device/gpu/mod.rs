@@ -27,7 +27,7 @@ pub struct Options {
     pub group_limit: Option<u32>,
 }
 
-/// Steps that may be queued before the host waits for the oldest.
+/// Submissions that may be queued before the host waits for the oldest.
 const IN_FLIGHT: usize = 3;
 
 /// A GPU that runs plans.
@@ -40,6 +40,8 @@ pub struct Gpu {
     pipelines: Pipelines,
     plans: Vec<Option<Loaded>>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// Whether a plan that was unloaded had written outside its slots; for [`Options::guarded`].
+    overrun: bool,
     failure: Arc<Mutex<Option<Error>>>,
 }
 
@@ -73,16 +75,18 @@ impl Gpu {
             queue,
             plans: Vec::new(),
             in_flight: VecDeque::new(),
+            overrun: false,
             failure,
         })
     }
 
-    /// Whether no shader has written outside its buffers; for [`Options::guarded`].
+    /// Whether no shader has written outside its buffers; for [`Options::guarded`]. The slots of a plan are looked at when
+    /// it is unloaded.
     ///
     /// # Errors
     /// A device error while the guards are read.
     pub fn guards_are_intact(&self) -> Result<bool> {
-        self.buffers.guards_are_intact(&self.device, &self.queue)
+        Ok(!self.overrun && self.buffers.guards_are_intact(&self.device, &self.queue)?)
     }
 
     /// Reports what the driver has told in the meantime.
@@ -148,6 +152,24 @@ impl Device for Gpu {
         Ok(())
     }
 
+    fn has_room(&mut self, plan: &Plan, more: u64) -> bool {
+        // The driver does not tell: it is tried.
+        if self.available_memory().is_some_and(|available| plan.memory().total() + more > available) {
+            return false;
+        }
+        let missing: Vec<Storage> = plan.storages().filter(|s| !self.buffers.contains(s)).cloned().collect();
+        let spare = Storage::f32("spare", (more / 4) as usize);
+        let loaded = self.load(plan).and_then(|id| {
+            let room = more == 0
+                || 4 * spare.len() as u64 > self.device.limits().max_buffer_size
+                || self.allocate(&spare).is_ok();
+            self.unload(id);
+            if room { Ok(()) } else { Err(Error::OutOfMemory("no room for more".into())) }
+        });
+        missing.iter().chain([&spare]).for_each(|storage| self.release(storage));
+        loaded.is_ok()
+    }
+
     fn load(&mut self, plan: &Plan) -> Result<PlanId> {
         let memory = plan.memory();
         let limits = self.device.limits();
@@ -182,7 +204,11 @@ impl Device for Gpu {
     }
 
     fn unload(&mut self, plan: PlanId) {
-        self.plans[plan.0] = None;
+        let loaded = self.plans[plan.0].take();
+        // A guarded device looks at a plan's own buffers before they go.
+        for slot in loaded.iter().flat_map(Loaded::slots) {
+            self.overrun |= !self.buffers.guard_is_intact(&self.device, &self.queue, slot).unwrap_or(false);
+        }
     }
 
     fn release(&mut self, storage: &Storage) {
