@@ -9,6 +9,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+mod decimal;
 pub mod device;
 pub mod diffusion;
 mod error;

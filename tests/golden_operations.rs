@@ -6,7 +6,7 @@ mod reference;
 
 use aquatint::Result;
 use aquatint::check::relative_difference;
-use aquatint::device::{Device, Host};
+use aquatint::device::Device;
 use aquatint::kernels::adam::{Adam, OptimizerState, adam_step, bias_correction};
 use aquatint::kernels::attention::attention;
 use aquatint::kernels::average_pool::average_pool;
@@ -119,13 +119,6 @@ fn in_our_layout(operation: &str, name: &str, tensor: &Tensor) -> (Vec<usize>, V
     }
 }
 
-fn on_each_device(check: impl Fn(&mut dyn Device)) {
-    check(&mut Host::<f32>::new());
-    if let Some(mut gpu) = devices::gpu(Default::default()) {
-        check(&mut gpu);
-    }
-}
-
 /// Panics unless the storage holds `expected`, to `tolerance` of its largest value.
 fn assert_holds(device: &mut dyn Device, what: &str, storage: &Storage, expected: &[f32], tolerance: f64) {
     assert_eq!(storage.len(), expected.len(), "{what}: sizes differ");
@@ -193,7 +186,7 @@ fn check_operation(device: &mut dyn Device, golden: &Golden, operation: &str, re
 #[test]
 fn operations_and_blocks_are_pytorchs() {
     let golden = Golden::open("ops");
-    on_each_device(|device| {
+    devices::on_each(|device| {
         OPERATIONS.iter().for_each(|(operation, record)| check_operation(device, &golden, operation, *record));
     });
 }
@@ -211,7 +204,7 @@ fn no_golden_operation_is_left_out() {
 fn timestep_embeddings_are_diffusers() {
     let golden = Golden::open("ops");
     let timesteps = &golden.get("temb/t").integers;
-    on_each_device(|device| {
+    devices::on_each(|device| {
         for (dim, flip, shift) in (0..8).map(|i| (32 + i / 4, i / 2 % 2, i % 2)) {
             let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos: flip == 1, freq_shift: shift };
             let mut r = Recorder::new();
@@ -268,7 +261,7 @@ fn three_steps_of_adam_and_adamw_are_pytorchs() {
     let golden = Golden::open("ops");
     let adam = Adam::default();
     let adamw = Adam { beta2: 0.99, epsilon: 1e-6, weight_decay: 0.1, decoupled: true, ..adam };
-    on_each_device(|device| {
+    devices::on_each(|device| {
         for (name, adam) in [
             ("adam_lr1e-2", adam),
             ("adam_l2wd0.1_lr1e-2", Adam { weight_decay: 0.1, ..adam }),
@@ -302,7 +295,7 @@ fn gradients_are_clipped_by_their_norm_as_pytorchs() {
     let golden = Golden::open("ops");
     let both = |a: &str, b: &str| [a, b].map(|name| golden.get(&format!("clipnorm1/{name}")).data.clone()).concat();
     let (gradients, clipped) = (both("in_a", "in_b"), both("out_a", "out_b"));
-    on_each_device(|device| {
+    devices::on_each(|device| {
         // Without decay, the first moment is the clipped gradient.
         let (plan, state, norm) = load_optimizer(device, gradients.len(), Adam { beta1: 0.0, ..Adam::default() });
         device.upload(&state.gradients, 0, &gradients).unwrap();
@@ -319,7 +312,7 @@ fn gradients_are_clipped_by_their_norm_as_pytorchs() {
 #[test]
 fn moving_averages_are_diffusers() {
     let golden = Golden::open("ops");
-    on_each_device(|device| {
+    devices::on_each(|device| {
         for name in ["const0.9", "warmup_decay0.9999"] {
             let tensor = |part: String| &golden.get(&format!("ema/{name}/{part}")).data;
             let first = tensor("p0".into());

@@ -13,13 +13,6 @@ use aquatint::plan::{Recorder, Step, Storage};
 /// Standard deviations that a statistic may be off.
 const SIGMAS: f64 = 5.0;
 
-fn on_each_device(check: impl Fn(&mut dyn Device)) {
-    check(&mut Host::<f32>::new());
-    if let Some(mut gpu) = devices::gpu(Default::default()) {
-        check(&mut gpu);
-    }
-}
-
 /// Draws normal noise [pictures, elements] into a storage.
 fn draw(device: &mut dyn Device, [pictures, elements]: [usize; 2], purpose: Purpose, step: &Step) -> Storage {
     let noise = Storage::f32("noise", pictures * elements);
@@ -105,7 +98,7 @@ fn threefry_gives_the_known_answers_of_random123() {
     let keys = [0, 0, u32::MAX, u32::MAX, 0x1319_8A2E, 0x0370_7344];
     let counters = [0, 0, u32::MAX, u32::MAX, 0x243F_6A88, 0x85A3_08D3];
     let answers = [0x6B20_0159, 0x99BA_4EFE, 0x1CB9_96FC, 0xBB00_2BE7, 0xC492_3A9C, 0x483D_F7A0];
-    on_each_device(|device| {
+    devices::on_each(|device| {
         let inputs = ["keys", "counters"].map(|name| Storage::u32(name, 6));
         let mut r = Recorder::new();
         let [k, c] = inputs.each_ref().map(|storage| r.input(storage, &[3, 2]));
@@ -122,7 +115,7 @@ fn threefry_gives_the_known_answers_of_random123() {
 #[test]
 fn noise_is_normal_and_uncorrelated() {
     let step = Step { step: 3, first_picture: 17, ..Step::seeded(0x0123_4567_89AB_CDEF) };
-    on_each_device(|device| {
+    devices::on_each(|device| {
         let elements = 3 * 32 * 32;
         let numbers = drawn(device, [64, elements], Purpose::InitialNoise, &step);
         assert_normal(&device.description(), &numbers, elements);
@@ -149,7 +142,7 @@ fn singles_are_the_doubles_to_4e_6() {
     let mut reference = Host::<f64>::reference();
     let exact = draw(&mut reference, shape, purpose, &step);
     let exact = reference.floats(&exact);
-    on_each_device(|device| {
+    devices::on_each(|device| {
         let difference = |(&found, &exact): (&f32, &f64)| (f64::from(found) - exact).abs();
         let found = drawn(device, shape, purpose, &step);
         assert!(found.iter().all(|x| x.is_finite()));
@@ -172,7 +165,7 @@ fn purposes_pictures_steps_and_seeds_have_streams_of_their_own() {
         ("another low word of the seed", purpose, Step { seed: [8, 0], ..first }),
         ("another high word of the seed", purpose, Step { seed: [7, 1], ..first }),
     ];
-    on_each_device(|device| {
+    devices::on_each(|device| {
         let numbers = streams.map(|(name, purpose, step)| (name, drawn(device, [16, 4096], purpose, &step)));
         for (i, (a, left)) in numbers.iter().enumerate() {
             for (b, right) in &numbers[..i] {
@@ -187,7 +180,7 @@ fn purposes_pictures_steps_and_seeds_have_streams_of_their_own() {
 #[test]
 fn a_pictures_noise_does_not_depend_on_its_batch() {
     let step = Step { step: 2, first_picture: u32::MAX - 3, ..Step::seeded(11) };
-    on_each_device(|device| {
+    devices::on_each(|device| {
         // An odd number of elements: the last pair of a picture is cut. The numbers of the pictures wrap around.
         let elements = 77;
         let all = drawn(device, [8, elements], Purpose::InitialNoise, &step);
@@ -207,7 +200,7 @@ fn drawn_timesteps_are_uniform_and_the_noise_is_that_of_its_purpose() {
     const PICTURES: usize = 200_000;
     let schedule =
         ScheduleTables { schedule: BetaSchedule::Linear, timesteps: TIMESTEPS, beta_start: 1e-4, beta_end: 0.02 };
-    on_each_device(|device| {
+    devices::on_each(|device| {
         let x0 = Storage::f32("x0", PICTURES);
         let mut r = Recorder::new();
         let tables = schedule_tables(&mut r, schedule);

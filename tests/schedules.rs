@@ -5,7 +5,7 @@ mod devices;
 mod reference;
 
 use aquatint::check::relative_difference;
-use aquatint::device::{Device, Host};
+use aquatint::device::Device;
 use aquatint::kernels::forward_process::add_noise;
 use aquatint::kernels::reverse_step::{Prediction, ReverseProcess, Variance, reverse_step};
 use aquatint::kernels::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, Table, schedule_tables};
@@ -30,13 +30,6 @@ const ALL_TABLES: [Table; TABLES] = [
 
 fn tables_of(schedule: BetaSchedule, timesteps: usize) -> ScheduleTables {
     ScheduleTables { schedule, timesteps, beta_start: 1e-4, beta_end: 0.02 }
-}
-
-fn on_each_device(check: impl Fn(&mut dyn Device)) {
-    check(&mut Host::<f32>::new());
-    if let Some(mut gpu) = devices::gpu(Default::default()) {
-        check(&mut gpu);
-    }
 }
 
 /// The tables by their definitions (Ho et al. 2020, eq. 4 and 7; Nichol & Dhariwal 2021, eq. 17), in [`Table`]'s order.
@@ -94,7 +87,7 @@ fn assert_table(what: &str, found: &[f32], table: Table, expected: &[f64]) {
 
 #[test]
 fn tables_are_their_definitions() {
-    on_each_device(|device| {
+    devices::on_each(|device| {
         for timesteps in [10, 100, 1000, 4000] {
             for (schedule, _) in SCHEDULES {
                 let what = format!("{schedule:?} {timesteps} on {}", device.description());
@@ -112,7 +105,7 @@ fn tables_are_their_definitions() {
 #[test]
 fn tables_are_the_golden_ones() {
     let golden = Golden::open("schedulers");
-    on_each_device(|device| {
+    devices::on_each(|device| {
         for (schedule, name) in SCHEDULES {
             let found = tables_on(device, schedule, 1000);
             for (table, row) in [
@@ -135,7 +128,7 @@ fn forward_process_is_diffusers() {
     let golden = Golden::open("schedulers");
     let repeated = |name: &str| golden.get(name).nhwc().1.repeat(4);
     let (x0, noise) = (repeated("in/x0"), repeated("in/noise"));
-    on_each_device(|device| {
+    devices::on_each(|device| {
         for (schedule, name) in SCHEDULES {
             let (shape, expected) = golden.get(&format!("add_noise/{name}/t_0_17_500_999")).nhwc();
             let inputs = ["x0", "noise"].map(|name| Storage::f32(name, x0.len()));
@@ -190,7 +183,7 @@ fn reverse_steps_are_their_definition_and_diffusers() {
     let given = |name: &str| golden.get(name).nhwc();
     let (shape, x) = given("in/x_t");
     let (output, noise) = (given("in/model_out").1, given("in/noise").1);
-    on_each_device(|device| {
+    devices::on_each(|device| {
         let mut steps = 0;
         for (name, tensor) in &golden.tensors {
             let parts: Vec<&str> = name.split('/').collect();

@@ -48,8 +48,10 @@ pub struct SchedulerConfig {
     /// T.
     pub num_train_timesteps: usize,
     /// First beta of the linear schedules.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub beta_start: f32,
     /// Last beta of the linear schedules.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub beta_end: f32,
     /// How the betas grow.
     pub beta_schedule: BetaScheduleName,
@@ -60,6 +62,7 @@ pub struct SchedulerConfig {
     /// Whether the predicted x_0 is clipped.
     pub clip_sample: bool,
     /// To what, on both sides of zero.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub clip_sample_range: f32,
 }
 

@@ -67,6 +67,7 @@ pub struct UNetConfig {
     /// Groups of the normalisations.
     pub norm_num_groups: usize,
     /// Added to the variance in normalisations.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub norm_eps: f32,
     /// Zeros around pictures that are halved: 1 on every side, or 0, which pads right and below.
     pub downsample_padding: usize,

@@ -36,10 +36,13 @@ pub struct TrainingConfig {
     /// Adam's decay of the second moment.
     pub adam_beta2: f64,
     /// Adam's epsilon.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub adam_epsilon: f32,
     /// Decay of the weights, apart from the gradient (AdamW).
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub adam_weight_decay: f32,
     /// Largest norm of the gradient.
+    #[serde(serialize_with = "crate::decimal::shortest")]
     pub max_grad_norm: f32,
     /// Decay of the moving average of the weights, once it has warmed up as (1 + n) / (10 + n).
     pub ema_max_decay: f64,

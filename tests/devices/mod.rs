@@ -1,8 +1,10 @@
 //! The GPU that the tests run on: what `AQUATINT_TEST_DEVICE` names (`make test` brings software Vulkan), else any
 //! adapter. Without one, tests that need it are skipped, unless `AQUATINT_REQUIRE_GPU` is set.
 
-use aquatint::device::find;
+#![allow(dead_code)]
+
 use aquatint::device::gpu::{Gpu, Options, adapters};
+use aquatint::device::{Device, Host, find};
 
 pub fn gpu(options: Options) -> Option<Gpu> {
     let adapters = adapters();
@@ -20,5 +22,13 @@ pub fn gpu(options: Options) -> Option<Gpu> {
             eprintln!("skipped: no GPU adapter (make test brings a software one)");
             None
         }
+    }
+}
+
+/// Runs a check on the host and, where there is one, on the GPU.
+pub fn on_each(check: impl Fn(&mut dyn Device)) {
+    check(&mut Host::<f32>::new());
+    if let Some(mut gpu) = gpu(Options::default()) {
+        check(&mut gpu);
     }
 }
