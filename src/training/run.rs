@@ -215,6 +215,8 @@ impl Run {
     /// # Errors
     /// The device's; [`Io`](Error::Io); [`Input`](Error::Input) if the loss is not finite.
     pub fn train(&mut self, device: &mut dyn Device, mut tell: impl FnMut(Progress)) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+        let _lock = lock(&self.folder)?;
         for part in ["", "unet", "scheduler", "samples"] {
             let part = self.folder.join(part);
             fs::create_dir_all(&part).map_err(Error::io(&part))?;
@@ -293,6 +295,19 @@ impl Run {
             buffers,
             losses: self.losses.clone(),
         })
+    }
+}
+
+/// Keeps a second training out of the folder until the file is closed; the system closes it for a killed program.
+fn lock(folder: &Path) -> Result<fs::File> {
+    let path = folder.join(".lock");
+    let file = fs::File::create(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Error::input(format!("{}: another training is writing to this folder", folder.display())))
+        }
+        // Some file systems have no locks: then there is none.
+        _ => Ok(file),
     }
 }
 
