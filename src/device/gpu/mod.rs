@@ -173,7 +173,8 @@ impl Device for Gpu {
     fn load(&mut self, plan: &Plan) -> Result<PlanId> {
         let memory = plan.memory();
         let limits = self.device.limits();
-        let largest = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        // The shaders count elements in 32 bits, with room for the workgroups past the last one.
+        let largest = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(4 << 31);
         let binding = plan.calls.iter().flat_map(|call| &call.regions).map(|region| 4 * region.len as u64).max();
         if memory.largest > limits.max_buffer_size || binding.unwrap_or(0) > largest {
             return Err(Error::OutOfMemory(format!(
