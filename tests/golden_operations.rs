@@ -242,13 +242,7 @@ fn load_optimizer(
     len: usize,
     adam: Adam,
 ) -> (aquatint::device::PlanId, OptimizerState, Storage) {
-    let storage = |name: &str| Storage::f32(name, len);
-    let state = OptimizerState {
-        parameters: storage("parameters"),
-        gradients: storage("gradients"),
-        first_moments: storage("first moments"),
-        second_moments: storage("second moments"),
-    };
+    let state = OptimizerState::new(len);
     let mut r = Recorder::new();
     let norm = gradient_norm(&mut r, &state.gradients);
     adam_step(&mut r, &state, norm, adam);

@@ -30,14 +30,8 @@ fn model(golden: &Golden) -> Model {
         .collect();
     let initial = unet.parameters().flatten(&tensors, "golden").unwrap();
     let len = unet.parameters().len();
-    let storage = |name: &str| Storage::f32(name, len);
-    let state = OptimizerState {
-        parameters: storage("parameters"),
-        gradients: storage("gradients"),
-        first_moments: storage("first moments"),
-        second_moments: storage("second moments"),
-    };
-    Model { unet, state, ema: storage("ema"), initial }
+    let state = OptimizerState::new(len);
+    Model { unet, state, ema: Storage::f32("ema", len), initial }
 }
 
 fn check_output_and_gradients(device: &mut dyn Device) {

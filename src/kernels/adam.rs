@@ -139,6 +139,15 @@ pub struct OptimizerState {
     pub second_moments: Storage,
 }
 
+impl OptimizerState {
+    /// Buffers of `len` elements each.
+    pub fn new(len: usize) -> Self {
+        let [parameters, gradients, first_moments, second_moments] =
+            ["parameters", "gradients", "first moments", "second moments"].map(|name| Storage::f32(name, len));
+        Self { parameters, gradients, first_moments, second_moments }
+    }
+}
+
 /// Records one step of the optimiser. `norm` `[1]` is the norm of the whole gradient, see
 /// [`gradient_norm`](super::gradient_norm::gradient_norm).
 pub fn adam_step(r: &mut Recorder, state: &OptimizerState, norm: Value, adam: Adam) {

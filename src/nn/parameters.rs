@@ -63,42 +63,30 @@ impl Parameter {
         }
     }
 
-    /// (outputs, the rest, product of the rest's inner sizes): both weights are transposed as `[outputs, inputs, taps]`.
-    fn transposition(&self) -> Option<[usize; 3]> {
-        match (self.layout, &self.shape[..]) {
-            (Layout::Linear, &[outputs, inputs]) => Some([outputs, inputs, 1]),
-            (Layout::Convolution, &[outputs, inputs, height, width]) => Some([outputs, inputs, height * width]),
-            _ => None,
-        }
+    /// For every element, its index in a checkpoint and on a device: both weights are `[outputs, inputs, taps]` there and
+    /// `[taps, inputs, outputs]` here.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        let [outputs, inputs, taps] = match (self.layout, &self.shape[..]) {
+            (Layout::Linear, &[outputs, inputs]) => [outputs, inputs, 1],
+            (Layout::Convolution, &[outputs, inputs, height, width]) => [outputs, inputs, height * width],
+            _ => [self.len(), 1, 1],
+        };
+        (0..outputs * inputs * taps).map(move |index| {
+            let (output, input, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
+            (index, (tap * inputs + input) * outputs + output)
+        })
     }
 
     /// From a checkpoint's order to a device's.
     pub fn to_device(&self, data: &[f32]) -> Vec<f32> {
-        let Some([outputs, inputs, taps]) = self.transposition() else { return data.to_vec() };
         let mut device = vec![0.0; data.len()];
-        for output in 0..outputs {
-            for input in 0..inputs {
-                for tap in 0..taps {
-                    device[(tap * inputs + input) * outputs + output] = data[(output * inputs + input) * taps + tap];
-                }
-            }
-        }
+        self.places().for_each(|(there, here)| device[here] = data[there]);
         device
     }
 
     /// From a device's order to a checkpoint's.
     pub fn to_checkpoint(&self, data: &[f32]) -> Vec<f32> {
-        let Some([outputs, inputs, taps]) = self.transposition() else { return data.to_vec() };
-        let mut checkpoint = vec![0.0; data.len()];
-        for output in 0..outputs {
-            for input in 0..inputs {
-                for tap in 0..taps {
-                    checkpoint[(output * inputs + input) * taps + tap] =
-                        data[(tap * inputs + input) * outputs + output];
-                }
-            }
-        }
-        checkpoint
+        self.places().map(|(_, here)| data[here]).collect()
     }
 }
 

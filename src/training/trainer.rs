@@ -61,14 +61,8 @@ impl Trainer {
         let training = &config.training;
         let batch = training.train_batch_size;
         let shape = [batch, height, width, config.unet.in_channels];
-        let flat = |name: &str| Storage::f32(name, unet.parameters().len());
-        let state = OptimizerState {
-            parameters: flat("parameters"),
-            gradients: flat("gradients"),
-            first_moments: flat("first moments"),
-            second_moments: flat("second moments"),
-        };
-        let ema = flat("moving average");
+        let state = OptimizerState::new(unet.parameters().len());
+        let ema = Storage::f32("moving average", unet.parameters().len());
         let pictures = Storage::f32("pictures", shape.iter().product());
         let labels = Storage::u32("labels", batch);
         let one = Storage::f32("one", 1);
