@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::kernels::reverse_step::{Prediction, ReverseProcess, Variance};
 use crate::kernels::schedule_tables::{BetaSchedule, ScheduleTables};
+use crate::nn::DiffusersClass;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// diffusers' names of the noise schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,20 +82,18 @@ impl Default for SchedulerConfig {
     }
 }
 
-/// Keys of diffusers whose other values this program does not have.
-fn fixed_keys() -> [(&'static str, &'static str); 6] {
-    [
-        ("trained_betas", "null"),
-        ("thresholding", "false"),
-        ("timestep_spacing", "\"leading\""),
-        ("steps_offset", "0"),
-        ("rescale_betas_zero_snr", "false"),
-        ("_class_name", "\"DDPMScheduler\""),
-    ]
-}
-
-/// Keys that say nothing while thresholding is off.
-const IDLE_KEYS: [(&str, f64); 2] = [("dynamic_thresholding_ratio", 0.995), ("sample_max_value", 1.0)];
+const CLASS: DiffusersClass = DiffusersClass {
+    name: "DDPMScheduler",
+    fixed: &[
+        ("trained_betas", &["null"]),
+        ("thresholding", &["false"]),
+        ("timestep_spacing", &["\"leading\""]),
+        ("steps_offset", &["0"]),
+        ("rescale_betas_zero_snr", &["false"]),
+    ],
+    // They say nothing while thresholding is off.
+    idle: &[("dynamic_thresholding_ratio", "0.995"), ("sample_max_value", "1.0")],
+};
 
 impl SchedulerConfig {
     /// Reads a `scheduler_config.json` or a TOML table that was turned into JSON. `source` is named in errors.
@@ -102,26 +101,7 @@ impl SchedulerConfig {
     /// # Errors
     /// [`Input`](Error::Input) naming the key, what was found and what was expected.
     pub fn from_json(json: &Value, source: &str) -> Result<Self> {
-        let Value::Object(object) = json else {
-            return Err(Error::input(format!("{source}: expected an object of DDPMScheduler's keys")));
-        };
-        let mut own = Map::new();
-        for (key, value) in object {
-            let found = value.to_string();
-            match fixed_keys().into_iter().find(|(name, _)| name == key) {
-                Some((_, expected)) if found != expected => {
-                    return Err(Error::input(format!("{source}: {key} is {value}, this program has only {expected}")));
-                }
-                Some(_) => {}
-                None if key.starts_with('_') || IDLE_KEYS.iter().any(|(idle, _)| idle == key) => {}
-                None => {
-                    own.insert(key.clone(), value.clone());
-                }
-            }
-        }
-        let config: Self = serde_json::from_value(Value::Object(own)).map_err(|error| {
-            Error::input(format!("{source}: {}", error.to_string().lines().next().unwrap_or_default()))
-        })?;
+        let config: Self = CLASS.read(json, source)?;
         config.validate(source)?;
         Ok(config)
     }
@@ -163,21 +143,7 @@ impl SchedulerConfig {
 
     /// As diffusers' `scheduler_config.json`.
     pub fn to_json(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("_class_name".into(), "DDPMScheduler".into());
-        object.insert("_diffusers_version".into(), "0.42.1".into());
-        if let Ok(Value::Object(own)) = serde_json::to_value(self) {
-            object.extend(own);
-        }
-        for (key, value) in fixed_keys() {
-            if let Ok(value) = serde_json::from_str(value) {
-                object.entry(key).or_insert(value);
-            }
-        }
-        for (key, value) in IDLE_KEYS {
-            object.insert(key.into(), value.into());
-        }
-        Value::Object(object)
+        CLASS.write(self)
     }
 
     /// What the tables are computed from.

@@ -1,8 +1,9 @@
 //! diffusers' `UNet2DModel` configuration, as in `config.json`.
 
+use super::diffusers_class::DiffusersClass;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The picture size that a network was made for; any size that can be halved often enough works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,10 +106,9 @@ impl Default for UNetConfig {
     }
 }
 
-/// Keys of diffusers whose other values this program does not have, with the values that it has: what diffusers' own
-/// defaults are and what means the same.
-fn fixed_keys() -> [(&'static str, &'static [&'static str]); 13] {
-    [
+const CLASS: DiffusersClass = DiffusersClass {
+    name: "UNet2DModel",
+    fixed: &[
         ("center_input_sample", &["false"]),
         ("time_embedding_type", &["\"positional\""]),
         ("mid_block_type", &["\"UNetMidBlock2D\""]),
@@ -120,10 +120,10 @@ fn fixed_keys() -> [(&'static str, &'static [&'static str]); 13] {
         ("attn_norm_num_groups", &["null"]),
         ("resnet_time_scale_shift", &["\"default\""]),
         ("class_embed_type", &["null"]),
-        ("num_train_timesteps", &["null"]),
-        ("_class_name", &["\"UNet2DModel\""]),
-    ]
-}
+    ],
+    // The number of timesteps is the schedule's.
+    idle: &[("num_train_timesteps", "null")],
+};
 
 /// The largest side of a picture: beyond it the size is a slip of the hand.
 const LARGEST_SIDE: usize = 8192;
@@ -134,47 +134,14 @@ impl UNetConfig {
     /// # Errors
     /// [`Input`](Error::Input) naming the key, what was found and what was expected.
     pub fn from_json(json: &Value, source: &str) -> Result<Self> {
-        let Value::Object(object) = json else {
-            return Err(Error::input(format!("{source}: expected an object of UNet2DModel's keys")));
-        };
-        let mut own = Map::new();
-        for (key, value) in object {
-            let fixed = fixed_keys().into_iter().find(|(name, _)| name == key);
-            let found = value.to_string();
-            match fixed {
-                // The number of timesteps is the schedule's, which the network does not look at.
-                Some(("num_train_timesteps", _)) => {}
-                Some((_, expected)) if !expected.contains(&found.as_str()) => {
-                    let expected = expected[0];
-                    return Err(Error::input(format!("{source}: {key} is {found}, this program has only {expected}")));
-                }
-                Some(_) => {}
-                None if key.starts_with('_') => {}
-                None => {
-                    own.insert(key.clone(), value.clone());
-                }
-            }
-        }
-        let config: Self = serde_json::from_value(Value::Object(own))
-            .map_err(|error| Error::input(format!("{source}: {}", first_line(&error.to_string()))))?;
+        let config: Self = CLASS.read(json, source)?;
         config.validate(source)?;
         Ok(config)
     }
 
     /// As diffusers' `config.json`.
     pub fn to_json(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("_class_name".into(), "UNet2DModel".into());
-        object.insert("_diffusers_version".into(), "0.42.1".into());
-        if let Ok(Value::Object(own)) = serde_json::to_value(self) {
-            object.extend(own);
-        }
-        for (key, values) in fixed_keys() {
-            if let Ok(value) = serde_json::from_str(values[0]) {
-                object.entry(key).or_insert(value);
-            }
-        }
-        Value::Object(object)
+        CLASS.write(self)
     }
 
     /// Whether the numbers fit each other.
@@ -281,9 +248,4 @@ impl UNetConfig {
         }
         Ok(())
     }
-}
-
-/// serde's messages can have several lines.
-fn first_line(message: &str) -> &str {
-    message.lines().next().unwrap_or(message)
 }

@@ -2,12 +2,14 @@
 
 mod attention_block;
 mod config;
+mod diffusers_class;
 mod layers;
 mod parameters;
 mod resnet_block;
 mod unet;
 
 pub use config::{BlockType, SampleSize, UNetConfig};
+pub(crate) use diffusers_class::DiffusersClass;
 pub use layers::Network;
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
 pub use unet::UNet;

@@ -46,6 +46,8 @@ pub struct Run {
     folder: PathBuf,
     config: RunConfig,
     dataset: Dataset,
+    /// The data set's, made once: it reads every picture.
+    fingerprint: String,
     trainer: Trainer,
     sampler: Sampler,
     order: Order,
@@ -86,12 +88,11 @@ impl Run {
                 dataset.name, dataset.height, dataset.width
             )));
         }
-        let fingerprint = dataset.fingerprint();
-        if fingerprint != state.fingerprint {
-            let (name, was) = (&dataset.name, &state.fingerprint);
-            return Err(Error::input(format!("{name}: {fingerprint}; the run was started with {was}")));
-        }
         let mut run = Self::new(folder, state.config, dataset)?;
+        if run.fingerprint != state.fingerprint {
+            let (name, found, was) = (&run.dataset.name, &run.fingerprint, &state.fingerprint);
+            return Err(Error::input(format!("{name}: {found}; the run was started with {was}")));
+        }
         run.step = state.step;
         run.losses = state.losses;
         let names = run.trainer.buffers().map(|(name, _)| name);
@@ -129,8 +130,19 @@ impl Run {
         let batch = SHEET.min(config.training.train_batch_size);
         let sampler = Sampler::new(trainer.unet(), trainer.ema(), &config.scheduler, batch, size)?;
         let order = Order::new(config.training.seed, dataset.len());
-        let folder = folder.to_path_buf();
-        Ok(Self { folder, config, dataset, trainer, sampler, order, step: 0, losses: Vec::new(), buffers: Vec::new() })
+        let (folder, fingerprint) = (folder.to_path_buf(), dataset.fingerprint());
+        Ok(Self {
+            folder,
+            config,
+            dataset,
+            fingerprint,
+            trainer,
+            sampler,
+            order,
+            step: 0,
+            losses: Vec::new(),
+            buffers: Vec::new(),
+        })
     }
 
     /// What the run was started with.
@@ -291,7 +303,7 @@ impl Run {
             config: self.config.clone(),
             step: self.step,
             height_width: [self.dataset.height, self.dataset.width],
-            fingerprint: self.dataset.fingerprint(),
+            fingerprint: self.fingerprint.clone(),
             buffers,
             losses: self.losses.clone(),
         })
