@@ -1,10 +1,12 @@
 //! What runs plans: a GPU through wgpu, or the host's cores.
 
 mod choice;
+mod choices;
 pub mod gpu;
 mod host;
 
 pub use choice::{Chosen, choose, describe, find};
+pub use choices::Choices;
 pub use host::{Host, HostNumber};
 
 use crate::error::Result;
@@ -30,6 +32,38 @@ pub trait Device {
 
     /// Whether a plan that is not loaded would fit, with `more` bytes beside it.
     fn has_room(&mut self, plan: &Plan, more: u64) -> bool;
+
+    /// Measures which variant of a kernel is fastest, for every call of the plans that has several and for which nothing
+    /// was chosen yet. Takes less than a minute: what is left then follows what was measured. `watch` is called with
+    /// (calls done, calls in all). A device with one way to compute everything does nothing.
+    ///
+    /// # Errors
+    /// The device's.
+    fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        let _ = (plans, watch);
+        Ok(())
+    }
+
+    /// What was chosen so far.
+    fn choices(&self) -> Choices {
+        Choices::default()
+    }
+
+    /// Takes over choices, for the plans that are loaded from now on.
+    fn adopt(&mut self, choices: &Choices) {
+        let _ = choices;
+    }
+
+    /// Whether it computes a kernel's variants, rather than the host function that stands for all of them.
+    fn has_variants(&self) -> bool {
+        false
+    }
+
+    /// Computes every kernel of the plans that are loaded from now on with its variant of this number (its last, if it
+    /// has fewer), whatever was chosen; `None` goes back to the choices. For tests and benchmarks.
+    fn force_variant(&mut self, number: Option<usize>) {
+        let _ = number;
+    }
 
     /// Allocates everything that the plan needs and prepares its calls.
     ///

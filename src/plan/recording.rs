@@ -24,6 +24,13 @@ pub struct Call {
     pub regions: Vec<Region>,
 }
 
+impl Call {
+    /// What a choice between the kernel's variants is kept for: the kernel and its sizes.
+    pub fn key(&self) -> String {
+        format!("{} {:?}", self.kernel.shader().name, self.kernel)
+    }
+}
+
 /// A buffer that a plan uses.
 #[derive(Clone, Debug)]
 pub enum Place {
@@ -85,6 +92,14 @@ impl Memory {
 }
 
 impl Plan {
+    /// A plan of one call, in memory of its own: for measuring it.
+    pub fn of_call(call: &Call) -> Self {
+        let bindings = call.kernel.bindings();
+        let regions = bindings.iter().enumerate().map(|(buffer, b)| Region { buffer, offset: 0, len: b.len }).collect();
+        let buffers = bindings.iter().map(|b| Place::Slot { element: b.element, len: b.len }).collect();
+        Self { calls: vec![Call { kernel: call.kernel.clone(), regions }], buffers }
+    }
+
     /// What it needs.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();

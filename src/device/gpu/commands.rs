@@ -4,7 +4,7 @@
 use super::buffers::Buffers;
 use super::pipelines::{Pipeline, Pipelines};
 use crate::error::{Error, Result};
-use crate::plan::{Place, Plan, Step};
+use crate::plan::{Place, Plan, Step, Variant};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ impl Loaded {
         plan: &Plan,
         buffers: &Buffers,
         pipelines: &Pipelines,
-        compiled: Vec<Pipeline>,
+        compiled: Vec<(Variant, Pipeline)>,
     ) -> Result<Self> {
         let slots = (plan.buffers.iter().enumerate())
             .map(|(index, place)| match place {
@@ -58,7 +58,7 @@ impl Loaded {
         let (parameters, parameter_ranges) = parameter_block(device, queue, plan);
         let limit = pipelines.group_limit(device);
         let mut dispatches = Vec::with_capacity(plan.calls.len());
-        for ((call, compiled), range) in plan.calls.iter().zip(compiled).zip(parameter_ranges) {
+        for ((call, (variant, compiled)), range) in plan.calls.iter().zip(compiled).zip(parameter_ranges) {
             let block = wgpu::BufferBinding {
                 buffer: &parameters,
                 offset: range.start,
@@ -74,7 +74,7 @@ impl Loaded {
                 let resource = buffers.binding(buffer, region.offset, region.len)?;
                 entries.push(wgpu::BindGroupEntry { binding, resource });
             }
-            let label = Some(call.kernel.shader().name);
+            let label = Some(variant.name);
             let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label,
                 layout: &compiled.layout,
@@ -84,7 +84,7 @@ impl Loaded {
             dispatches.push(Dispatch {
                 pipeline: compiled.pipeline,
                 group,
-                grid: grid(call.kernel.groups(), limit)?,
+                grid: grid(variant.groups, limit)?,
                 work: call.kernel.flops() as f64 + bytes as f64,
             });
         }
