@@ -1,6 +1,6 @@
 //! `aquatint check`
 
-use super::DeviceFlag;
+use super::device::DeviceFlag;
 use super::output::say;
 use super::progress::Progress;
 use crate::check;

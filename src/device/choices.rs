@@ -14,6 +14,11 @@ use std::path::PathBuf;
 pub struct Choices(BTreeMap<String, String>);
 
 impl Choices {
+    /// No choices.
+    pub const fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
     /// The variant to compute a call with: the one chosen, else the first.
     pub fn variant_of(&self, call: &Call) -> Variant {
         let mut variants = call.kernel.variants();
@@ -33,20 +38,15 @@ impl Choices {
         self.0.insert(call.key(), variant.name.to_string());
     }
 
-    /// The names that were chosen.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.values().map(String::as_str)
-    }
-
     /// Takes over all of `other`'s choices.
     pub fn adopt(&mut self, other: &Self) {
         self.0.extend(other.0.iter().map(|(key, name)| (key.clone(), name.clone())));
     }
 
-    /// The choices that these plans depend on.
+    /// What these plans are computed with, wherever there are several ways, chosen or not.
     pub fn of_plans(&self, plans: &[&Plan]) -> Self {
-        let keys = plans.iter().flat_map(|plan| &plan.calls).map(Call::key);
-        Self(keys.filter_map(|key| Some((key.clone(), self.0.get(&key)?.clone()))).collect())
+        let several = plans.iter().flat_map(|plan| &plan.calls).filter(|call| call.kernel.variants().len() > 1);
+        Self(several.map(|call| (call.key(), self.variant_of(call).name.to_string())).collect())
     }
 
     /// What was measured on this machine before, on the device of this description; nothing if that cannot be read.

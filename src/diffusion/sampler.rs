@@ -125,6 +125,19 @@ impl Sampler {
         self.batch
     }
 
+    /// Measures which variants of its kernels are fastest; see [`Device::tune`].
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        device.tune(&[&self.plans.step], watch)
+    }
+
+    /// The recorded step.
+    pub fn plan(&self) -> &Plan {
+        &self.plans.step
+    }
+
     /// Allocates everything and computes the schedule's tables.
     ///
     /// # Errors
