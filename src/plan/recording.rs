@@ -92,12 +92,14 @@ impl Memory {
 }
 
 impl Plan {
-    /// A plan of one call, in memory of its own: for measuring it.
-    pub fn of_call(call: &Call) -> Self {
+    /// A plan of one of this plan's calls, with storages of its own for the bindings, in order: for measuring it.
+    pub fn of_call(call: &Call) -> (Self, Vec<Storage>) {
         let bindings = call.kernel.bindings();
         let regions = bindings.iter().enumerate().map(|(buffer, b)| Region { buffer, offset: 0, len: b.len }).collect();
-        let buffers = bindings.iter().map(|b| Place::Slot { element: b.element, len: b.len }).collect();
-        Self { calls: vec![Call { kernel: call.kernel.clone(), regions }], buffers }
+        let storages: Vec<Storage> =
+            bindings.iter().enumerate().map(|(i, b)| Storage::new(format!("binding {i}"), b.element, b.len)).collect();
+        let buffers = storages.iter().cloned().map(Place::Storage).collect();
+        (Self { calls: vec![Call { kernel: call.kernel.clone(), regions }], buffers }, storages)
     }
 
     /// What it needs.

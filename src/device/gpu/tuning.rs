@@ -3,7 +3,7 @@
 use super::Gpu;
 use crate::device::Device;
 use crate::error::Result;
-use crate::plan::{Call, Plan, Step, Variant};
+use crate::plan::{Access, Binding, Call, Element, Plan, Step, Storage, Variant};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -49,9 +49,87 @@ fn most_frequent(measured: &[(&str, &str)], kernel: &str, variants: &[Variant]) 
     (0..variants.len()).rev().max_by_key(|&index| wins(&variants[index])).unwrap_or(0)
 }
 
-/// The number of the variant that took the least time. One that the driver refuses is passed over.
+/// One call with arbitrary data, and what its first variant makes of them.
+struct Trial<'a> {
+    call: &'a Call,
+    plan: Plan,
+    storages: Vec<Storage>,
+    expected: Option<Vec<Vec<f32>>>,
+}
+
+impl<'a> Trial<'a> {
+    fn new(call: &'a Call) -> Self {
+        let (plan, storages) = Plan::of_call(call);
+        Self { call, plan, storages, expected: None }
+    }
+
+    fn bindings(&self) -> impl Iterator<Item = (&Storage, Binding)> {
+        self.storages.iter().zip(self.call.kernel.bindings())
+    }
+
+    /// Numbers without a pattern between -1 and 1; integers stay 0, which is a valid index into anything.
+    fn upload(&self, gpu: &mut Gpu) -> Result<()> {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        for (storage, binding) in self.bindings().filter(|(_, binding)| binding.element == Element::F32) {
+            let data: Vec<f32> = match binding.access {
+                Access::Write => vec![f32::NAN; storage.len()],
+                _ => (0..storage.len()).map(|_| next()).collect(),
+            };
+            gpu.upload(storage, 0, &data)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the outputs are those of the variant before: a driver that computes one of them wrongly is not to be
+    /// trusted with it, however fast it is.
+    fn agrees(&mut self, gpu: &mut Gpu) -> Result<bool> {
+        let written = self.bindings().filter(|(_, b)| b.access != Access::Read && b.element == Element::F32);
+        let found = written.map(|(storage, _)| gpu.download(storage)).collect::<Result<Vec<_>>>()?;
+        let expected = self.expected.get_or_insert_with(|| found.clone());
+        Ok(found.iter().zip(expected).all(|(found, expected)| close(found, expected)))
+    }
+
+    /// The least time of a few runs, the first of which (it compiles) does not count. Gives up early on what takes
+    /// twice as long as the best before; `None` for wrong results.
+    fn time(&mut self, gpu: &mut Gpu, best: Option<Duration>) -> Result<Option<Duration>> {
+        let id = gpu.load(&self.plan)?;
+        let timed = (|| {
+            let run = |gpu: &mut Gpu| {
+                let begun = Instant::now();
+                gpu.run(id, &Step::default())?;
+                gpu.wait_for(0)?;
+                Ok(begun.elapsed())
+            };
+            self.upload(gpu)?;
+            run(gpu)?;
+            if !self.agrees(gpu)? {
+                return Ok(None);
+            }
+            let begun = Instant::now();
+            let mut least = run(gpu)?;
+            while begun.elapsed() < PER_VARIANT && best.is_none_or(|best| least < 2 * best) {
+                least = least.min(run(gpu)?);
+            }
+            Ok(Some(least))
+        })();
+        gpu.unload(id);
+        timed
+    }
+}
+
+/// Whether two variants' sums of the same terms differ by no more than rounding.
+fn close(found: &[f32], expected: &[f32]) -> bool {
+    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() <= 1e-3 * largest)
+}
+
+/// The number of the variant that took the least time. One that the driver refuses or computes wrongly is passed over.
 fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> Result<usize> {
-    let plan = Plan::of_call(call);
+    let mut trial = Trial::new(call);
     let mut best: Option<(usize, Duration)> = None;
     let mut refused = None;
     for number in 0..variants.len() {
@@ -59,40 +137,18 @@ fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> 
             break;
         }
         let forced = gpu.forced.replace(number);
-        let time = time(gpu, &plan, best.map(|(_, time)| time));
+        let time = trial.time(gpu, best.map(|(_, time)| time));
         gpu.forced = forced;
         match time {
-            Ok(time) if best.is_none_or(|(_, least)| time < least) => best = Some((number, time)),
+            Ok(Some(time)) if best.is_none_or(|(_, least)| time < least) => best = Some((number, time)),
             Ok(_) => {}
             Err(error) => refused = Some(error),
         }
     }
+    trial.storages.iter().for_each(|storage| gpu.release(storage));
     match (best, refused) {
         (Some((number, _)), _) => Ok(number),
         (None, Some(error)) => Err(error),
         (None, None) => Ok(0),
     }
-}
-
-/// The least time of a few runs, the first of which (it compiles) does not count. Gives up early on what takes twice
-/// as long as the best before.
-fn time(gpu: &mut Gpu, plan: &Plan, best: Option<Duration>) -> Result<Duration> {
-    let id = gpu.load(plan)?;
-    let timed = (|| {
-        let mut run = || {
-            let begun = Instant::now();
-            gpu.run(id, &Step::default())?;
-            gpu.wait_for(0)?;
-            Ok(begun.elapsed())
-        };
-        run()?;
-        let begun = Instant::now();
-        let mut least = run()?;
-        while begun.elapsed() < PER_VARIANT && best.is_none_or(|best| least < 2 * best) {
-            least = least.min(run()?);
-        }
-        Ok(least)
-    })();
-    gpu.unload(id);
-    timed
 }
