@@ -1,5 +1,6 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`, `bench`.
 
+mod bench;
 mod check;
 mod demo;
 mod devices;
@@ -31,6 +32,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Devices(devices::Devices),
     Check(check::Check),
+    Bench(bench::BenchCommand),
 }
 
 /// Where the work is done; the same flag on every command.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
+        Command::Bench(bench) => bench.run(),
     };
     match result {
         Ok(code) => code,

@@ -115,6 +115,16 @@ impl Sampler {
         self.plans.step.memory()
     }
 
+    /// The recording of one step: the network, then the reverse step.
+    pub fn plan(&self) -> &Plan {
+        &self.plans.step
+    }
+
+    /// The recording of the schedule's tables, which the steps read.
+    pub fn tables(&self) -> &Plan {
+        &self.plans.tables
+    }
+
     /// Channels of the pictures.
     pub fn channels(&self) -> usize {
         self.out_channels
