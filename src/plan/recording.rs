@@ -92,12 +92,20 @@ impl Memory {
 }
 
 impl Plan {
-    /// A plan of one of this plan's calls, with storages of its own for the bindings, in order: for measuring it.
+    /// A plan of one call, with storages of its own, in the order of its bindings: for measuring it. What the call
+    /// binds twice is one storage.
     pub fn of_call(call: &Call) -> (Self, Vec<Storage>) {
-        let bindings = call.kernel.bindings();
-        let regions = bindings.iter().enumerate().map(|(buffer, b)| Region { buffer, offset: 0, len: b.len }).collect();
-        let storages: Vec<Storage> =
-            bindings.iter().enumerate().map(|(i, b)| Storage::new(format!("binding {i}"), b.element, b.len)).collect();
+        let mut storages: Vec<Storage> = Vec::new();
+        let mut seen: Vec<Region> = Vec::new();
+        let mut regions = Vec::new();
+        for (region, binding) in call.regions.iter().zip(call.kernel.bindings()) {
+            let buffer = seen.iter().position(|other| other == region).unwrap_or_else(|| {
+                storages.push(Storage::new(format!("tensor {}", seen.len()), binding.element, region.len));
+                seen.push(*region);
+                seen.len() - 1
+            });
+            regions.push(Region { buffer, offset: 0, len: region.len });
+        }
         let buffers = storages.iter().cloned().map(Place::Storage).collect();
         (Self { calls: vec![Call { kernel: call.kernel.clone(), regions }], buffers }, storages)
     }
