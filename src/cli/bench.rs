@@ -13,11 +13,14 @@ use std::process::ExitCode;
 /// Measures kernels and whole steps, beside what the device can do at most
 #[derive(clap::Args)]
 #[command(after_help = "\
-Rows: train/, forward/ and sample/ are whole steps of three networks; block/, convolution/ and matmul/ are shapes that other \
-programs are compared on; TINY/, MNIST/ and CIFAR/ are the calls that the networks make, each alone; case/ are the cases of \
-the tests. A step or a block is timed from its start to its end. A kernel is repeated in one submission until it takes \
-5 ms, so that what a submission costs does not count. The share is that of the nearer ceiling, multiply-adds or \
-copying, both measured on the device before anything else; bytes are what a kernel reads and writes, each of its tensors once.
+Rows: train/, forward/ and sample/ are whole steps of three networks; block/, convolution/ and matmul/ are shapes that \
+other programs are compared on; TINY/, MNIST/ and CIFAR/ are the calls that the networks make, each alone; case/ are the \
+cases of the tests. A step or a block is timed from its start until the device is done. A kernel is repeated in one run \
+until that takes 3 ms, so that what it costs to start a run does not count.
+
+GB/s count what a kernel's tensors hold, once for reading and once for writing. The share is that of the nearer ceiling, \
+multiply-adds in registers or copying in memory, both measured first; small tensors stay in caches, which can be faster. \
+Peak memory is that of the process on the cpu, and what the driver has given on a GPU.
 
 Example: aquatint bench --filter train/MNIST --profile")]
 pub(super) struct BenchCommand {
