@@ -42,6 +42,28 @@ pub(super) unsafe fn store<S: Simd>(data: *mut f32, values: S::f32s) {
     unsafe { data.cast::<S::f32s>().write_unaligned(values) }
 }
 
+/// [`load`], with zeros after the first `count` elements.
+#[inline(always)]
+pub(super) unsafe fn load_some<S: Simd>(simd: S, data: *const f32, count: usize) -> S::f32s {
+    // SAFETY: the caller has that many elements there.
+    unsafe {
+        if count >= S::F32_LANES { load::<S>(data) } else { simd.partial_load_f32s(std::slice::from_raw_parts(data, count)) }
+    }
+}
+
+/// [`store`], of no more than `count` elements.
+#[inline(always)]
+pub(super) unsafe fn store_some<S: Simd>(simd: S, data: *mut f32, count: usize, values: S::f32s) {
+    // SAFETY: the caller has room for that many elements there.
+    unsafe {
+        if count >= S::F32_LANES {
+            store::<S>(data, values);
+        } else {
+            simd.partial_store_f32s(std::slice::from_raw_parts_mut(data, count), values);
+        }
+    }
+}
+
 /// c (+)= a b, `rows` x `panels` panels, over `depth`.
 ///
 /// # Safety

@@ -2,7 +2,7 @@
 //! from 4x4 inputs, 16 products instead of 36. In matrices, y = A^T [(G w G^T) * (B^T x B)] A, where * is a matrix product
 //! over the channels for each of the 16 places; the gradient of w is G^T [(B^T x B) * (A dy A^T)] G, summed over the tiles.
 
-use super::super::product::{Left, PANEL, Product, Right, load, multiply, store};
+use super::super::product::{Left, PANEL, Product, Right, load, load_some, multiply, store, store_some};
 use super::super::{Geometry, parallel};
 use super::host::Scratch;
 use pulp::{Simd, WithSimd};
@@ -107,28 +107,39 @@ impl Tiles {
         (row / self.rows, row % self.rows * 2, column * 2)
     }
 
-    /// First elements of the 4x4 pixels of x that a tile sees; none for padding.
-    fn inputs(&self, tile: usize) -> [[Option<usize>; 4]; 4] {
+    /// The 4x4 pixels of x that a tile sees, from a channel on; `zeros` for padding.
+    #[inline(always)]
+    fn inputs(&self, tile: usize, x: &[f32], channel: usize, zeros: *const f32) -> [[*const f32; 4]; 4] {
         let (picture, first_row, first_column) = self.at(tile);
         let g = &self.g;
-        let place = |first: usize, k: usize, size: usize| (first + k).checked_sub(g.before).filter(|&at| at < size);
-        let columns = [0, 1, 2, 3].map(|k| place(first_column, k, g.width));
-        [0, 1, 2, 3].map(|k| {
-            let row = place(first_row, k, g.height).map(|row| (picture * g.height + row) * g.width);
-            columns.map(|column| Some((row? + column?) * g.inputs))
-        })
+        let mut pixels = [[zeros; 4]; 4];
+        for (i, pixels) in pixels.iter_mut().enumerate() {
+            let row = (first_row + i).wrapping_sub(g.before);
+            for (j, pixel) in pixels.iter_mut().enumerate() {
+                let column = (first_column + j).wrapping_sub(g.before);
+                if row < g.height && column < g.width {
+                    *pixel = x[((picture * g.height + row) * g.width + column) * g.inputs + channel..].as_ptr();
+                }
+            }
+        }
+        pixels
     }
 
-    /// First elements of the 2x2 pixels of y; none past an edge.
+    /// The first elements of the 2x2 pixels of y; none past an edge.
+    #[inline(always)]
     fn outputs(&self, tile: usize) -> [[Option<usize>; 2]; 2] {
         let (picture, first_row, first_column) = self.at(tile);
         let (height, width) = (self.g.out_height(), self.g.out_width());
-        [first_row, first_row + 1].map(|row| {
-            [first_column, first_column + 1].map(|column| {
-                let pixel = (picture * height + row) * width + column;
-                (row < height && column < width).then_some(pixel * self.g.outputs)
-            })
-        })
+        let mut pixels = [[None; 2]; 2];
+        for (i, pixels) in pixels.iter_mut().enumerate() {
+            for (j, pixel) in pixels.iter_mut().enumerate() {
+                let (row, column) = (first_row + i, first_column + j);
+                if row < height && column < width {
+                    *pixel = Some(((picture * height + row) * width + column) * self.g.outputs);
+                }
+            }
+        }
+        pixels
     }
 }
 
@@ -160,38 +171,49 @@ impl Places {
     }
 }
 
-/// Reads a vector of channels: from `channel` on, zeros after the last and in padding.
+/// Transforms a tile's `pixels`, of `channels` channels, to row `row` of the places.
+///
+/// # Safety
+/// The pixels have their channels behind them, the places that row.
 #[inline(always)]
-fn channels_at<S: Simd>(simd: S, pixel: Option<usize>, data: &[f32], channel: usize, channels: usize) -> S::f32s {
-    let Some(pixel) = pixel else { return simd.splat_f32s(0.0) };
-    let first = pixel + channel;
-    let count = S::F32_LANES.min(channels - channel);
-    let data = &data[first..first + count];
-    // SAFETY: the slice is a vector long.
-    if count == S::F32_LANES { unsafe { load::<S>(data.as_ptr()) } } else { simd.partial_load_f32s(data) }
-}
-
-/// Writes transformed `pixels` of a tile to row `row` of the places, for `channels` channels from `first` on.
-#[inline(always)]
-fn transform_tile<S: Simd, const N: usize>(
+unsafe fn transform_tile<S: Simd, const N: usize>(
     simd: S,
-    data: &[f32],
-    pixels: [[Option<usize>; N]; N],
-    [first, end]: [usize; 2],
+    pixels: [[*const f32; N]; N],
+    channels: usize,
     (into, row): (Places, usize),
     transform: impl Fn(S, [S::f32s; N]) -> [S::f32s; 4],
 ) {
-    for channel in (first..end).step_by(S::F32_LANES) {
+    for channel in (0..channels).step_by(S::F32_LANES) {
+        let rest = channels - channel;
         let mut from = [[simd.splat_f32s(0.0); N]; N];
-        for (from, pixels) in from.iter_mut().flatten().zip(pixels.iter().flatten()) {
-            *from = channels_at(simd, *pixels, data, channel, end);
+        for (from, pixels) in from.iter_mut().zip(&pixels) {
+            for (from, &pixel) in from.iter_mut().zip(pixels) {
+                // SAFETY: the caller's.
+                *from = unsafe { load_some(simd, pixel.add(channel), rest) };
+            }
         }
-        let places = both_ways(simd, from, &transform);
-        for (place, &values) in places.iter().flatten().enumerate() {
-            // SAFETY: the rows of the places' matrices are whole panels.
-            unsafe { store::<S>(into.data.add(place * into.place + row * into.row + channel - first), values) };
+        // SAFETY: the caller's; the rows of the places' matrices are whole panels.
+        let first = unsafe { into.data.add(row * into.row + channel) };
+        for (i, values) in both_ways(simd, from, &transform).iter().enumerate() {
+            for (j, &values) in values.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { store::<S>(first.add((4 * i + j) * into.place), values) };
+            }
         }
     }
+}
+
+/// Reads the places of row `row`, from column `column` on.
+#[inline(always)]
+unsafe fn load_places<S: Simd>(simd: S, from: Places, row: usize, column: usize) -> Vectors<S, 4> {
+    let mut tile = [[simd.splat_f32s(0.0); 4]; 4];
+    for (i, values) in tile.iter_mut().enumerate() {
+        for (j, values) in values.iter_mut().enumerate() {
+            // SAFETY: the caller has that row and column; the rows are whole panels.
+            *values = unsafe { load::<S>(from.data.add((4 * i + j) * from.place + row * from.row + column)) };
+        }
+    }
+    tile
 }
 
 /// w, `[kernel row, kernel column, input, output]`, as 16 matrices of panels: `[place][panel][input][PANEL]`.
@@ -257,14 +279,18 @@ impl WithSimd for TransformWeights<'_> {
         for input in 0..inputs {
             for output in (0..PANEL).step_by(S::F32_LANES) {
                 let mut from = [[simd.splat_f32s(0.0); 3]; 3];
-                for (from, taps) in from.iter_mut().flatten().zip(&taps) {
-                    // SAFETY: vectors divide a panel.
-                    *from = unsafe { load::<S>(taps[input].as_ptr().add(output)) };
+                for (i, from) in from.iter_mut().enumerate() {
+                    for (j, from) in from.iter_mut().enumerate() {
+                        // SAFETY: vectors divide a panel.
+                        *from = unsafe { load::<S>(taps[3 * i + j][input].as_ptr().add(output)) };
+                    }
                 }
                 let row = (self.panel * g.inputs + first_input + input) * PANEL + output;
-                for (place, &values) in both_ways(simd, from, of_weight).iter().flatten().enumerate() {
-                    // SAFETY: each task has rows of its own.
-                    unsafe { store::<S>(self.into.0.add(place * self.place + row), values) };
+                for (i, values) in both_ways(simd, from, of_weight).iter().enumerate() {
+                    for (j, &values) in values.iter().enumerate() {
+                        // SAFETY: each task has rows of its own.
+                        unsafe { store::<S>(self.into.0.add((4 * i + j) * self.place + row), values) };
+                    }
                 }
             }
         }
@@ -308,8 +334,11 @@ impl WithSimd for Forward<'_> {
         let g = &tiles.g;
         let (inputs, _inputs) = Places::cut(&mut scratch, count, g.inputs.next_multiple_of(PANEL));
         let (outputs, _outputs) = Places::cut(&mut scratch, count, panels * PANEL);
+        scratch[..g.inputs].fill(0.0);
         for tile in 0..count {
-            transform_tile(simd, x, tiles.inputs(first + tile), [0, g.inputs], (inputs, tile), of_input);
+            let pixels = tiles.inputs(first + tile, x, 0, scratch.as_ptr());
+            // SAFETY: every pixel of x has all channels, and so do the zeros.
+            unsafe { transform_tile(simd, pixels, g.inputs, (inputs, tile), of_input) };
         }
         for place in 0..PLACES {
             let panel = weights.inputs * PANEL;
@@ -326,27 +355,18 @@ impl WithSimd for Forward<'_> {
         for tile in 0..count {
             let pixels = tiles.outputs(first + tile);
             for output in (first_output..end).step_by(S::F32_LANES) {
-                let mut from = [[simd.splat_f32s(0.0); 4]; 4];
-                for (place, from) in from.iter_mut().flatten().enumerate() {
-                    let at = place * outputs.place + tile * outputs.row + output - first_output;
-                    // SAFETY: the rows of the places' matrices are whole panels.
-                    *from = unsafe { load::<S>(outputs.data.add(at)) };
-                }
-                let bias = channels_at(simd, self.bias.map(|_| 0), self.bias.unwrap_or(&[]), output, end);
-                let count = S::F32_LANES.min(end - output);
+                // SAFETY: the product has made them; the bias has an element for each output.
+                let (from, bias) = unsafe {
+                    let bias = self.bias.map(|bias| load_some(simd, bias.as_ptr().add(output), end - output));
+                    (load_places(simd, outputs, tile, output - first_output), bias)
+                };
                 let values = both_ways(simd, from, to_output);
-                for (&pixel, &values) in pixels.iter().flatten().zip(values.iter().flatten()) {
-                    let Some(pixel) = pixel else { continue };
-                    let values = simd.add_f32s(values, bias);
-                    assert!(pixel + end <= g.output_len());
-                    // SAFETY: inside y as just asserted; each task has pixels or channels of its own.
-                    unsafe {
-                        let y = self.y.0.add(pixel + output);
-                        if count == S::F32_LANES {
-                            store::<S>(y, values);
-                        } else {
-                            simd.partial_store_f32s(std::slice::from_raw_parts_mut(y, count), values);
-                        }
+                for (pixels, values) in pixels.iter().zip(&values) {
+                    for (&pixel, &values) in pixels.iter().zip(values) {
+                        let Some(pixel) = pixel else { continue };
+                        let values = bias.map_or(values, |bias| simd.add_f32s(values, bias));
+                        // SAFETY: a pixel of y; each task has pixels or channels of its own.
+                        unsafe { store_some(simd, self.y.0.add(pixel + output), end - output, values) };
                     }
                 }
             }
@@ -374,7 +394,7 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], turn: Turn, bias: Opti
             let count = most.min(tiles.count() - first);
             let panels = panels.min(all_panels - first_panel);
             Scratch::with(|scratch| {
-                let scratch = scratch.take(Places::len(count, input_row) + Places::len(count, panels * PANEL));
+                let scratch = scratch.take(Places::len(count, input_row) + Places::len(count, panels * PANEL) + g.inputs);
                 let (tiles, weights) = (&tiles, &weights);
                 parallel::simd(Forward { tiles, x, weights, bias, y, first, count, first_panel, panels, scratch });
             });
@@ -415,11 +435,22 @@ impl WithSimd for GradWeight<'_> {
         if first >= end {
             sums.fill(0.0);
         }
+        scratch[..BLOCK].fill(0.0);
         for first_tile in (first..end).step_by(together) {
             let count = together.min(end - first_tile);
             for tile in 0..count {
-                transform_tile(simd, x, tiles.inputs(first_tile + tile), inputs, (of_x, tile), of_input);
-                transform_tile(simd, dy, tiles.outputs(first_tile + tile), outputs, (of_dy, tile), of_output);
+                let pixels = tiles.inputs(first_tile + tile, x, inputs[0], scratch.as_ptr());
+                let mut dy_pixels = [[scratch.as_ptr(); 2]; 2];
+                for (pointers, pixels) in dy_pixels.iter_mut().zip(tiles.outputs(first_tile + tile)) {
+                    for (pointer, pixel) in pointers.iter_mut().zip(pixels) {
+                        *pointer = pixel.map_or(*pointer, |pixel| dy[pixel + outputs[0]..].as_ptr());
+                    }
+                }
+                // SAFETY: every pixel has these channels, and so do the zeros.
+                unsafe {
+                    transform_tile(simd, pixels, rows, (of_x, tile), of_input);
+                    transform_tile(simd, dy_pixels, outputs[1] - outputs[0], (of_dy, tile), of_output);
+                }
             }
             for place in 0..PLACES {
                 let a = Left { row: 1, column: of_x.row, ..of_x.left(place) };
@@ -434,23 +465,13 @@ impl WithSimd for GradWeight<'_> {
         }
         for input in inputs[0]..inputs[1] {
             for output in (outputs[0]..outputs[1]).step_by(S::F32_LANES) {
-                let mut from = [[simd.splat_f32s(0.0); 4]; 4];
-                for (place, from) in from.iter_mut().flatten().enumerate() {
-                    let at = place * of_w.place + (input - inputs[0]) * row + output - outputs[0];
-                    // SAFETY: the rows of the places' matrices are whole panels.
-                    *from = unsafe { load::<S>(of_w.data.add(at)) };
-                }
-                let count = S::F32_LANES.min(outputs[1] - output);
-                for (tap, &values) in both_ways(simd, from, to_weight).iter().flatten().enumerate() {
-                    let at = (tap * g.inputs + input) * g.outputs + output;
-                    // SAFETY: inside dw, each task has a block of its own.
-                    unsafe {
-                        if count == S::F32_LANES {
-                            store::<S>(self.dw.0.add(at), values);
-                        } else {
-                            let dw = std::slice::from_raw_parts_mut(self.dw.0.add(at), count);
-                            simd.partial_store_f32s(dw, values);
-                        }
+                // SAFETY: the products have made them.
+                let from = unsafe { load_places(simd, of_w, input - inputs[0], output - outputs[0]) };
+                for (i, values) in both_ways(simd, from, to_weight).iter().enumerate() {
+                    for (j, &values) in values.iter().enumerate() {
+                        let at = ((3 * i + j) * g.inputs + input) * g.outputs + output;
+                        // SAFETY: inside dw; each task has a block of its own.
+                        unsafe { store_some(simd, self.dw.0.add(at), outputs[1] - output, values) };
                     }
                 }
             }
@@ -481,7 +502,7 @@ pub(super) fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], partial: &mut [f3
             let row = (outputs[1] - outputs[0]).next_multiple_of(PANEL);
             let rows = inputs[1] - inputs[0];
             let of_tiles = Places::len(together, rows.next_multiple_of(PANEL)) + Places::len(together, row);
-            let scratch = scratch.take(of_tiles + Places::len(rows, row));
+            let scratch = scratch.take(of_tiles + Places::len(rows, row) + BLOCK);
             let tiles = &tiles;
             parallel::simd(GradWeight { tiles, x, dy, dw, first, end, inputs, outputs, together, scratch });
         });
