@@ -12,6 +12,12 @@ pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// Runs `work`, which is written in vectors, with those of this machine's processor.
+#[inline(always)]
+pub(super) fn simd<W: pulp::WithSimd>(work: W) -> W::Output {
+    pulp::Arch::new().dispatch(work)
+}
+
 /// Calls `work(first, piece)` on pieces of `out`, on all cores; `first` is the index of the piece's first element.
 pub(super) fn for_elements<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
     for_rows(

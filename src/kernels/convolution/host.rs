@@ -2,23 +2,56 @@
 //! multiplied by the weight.
 
 use super::super::{Geometry, parallel};
-use std::cell::RefCell;
+use super::winograd::{self, Turn};
+use bytemuck::{Pod, Zeroable};
+use std::cell::Cell;
 
 /// Output pixels in a block: enough to pay for packing the weight, few enough for the gathered block to stay cached.
 const BLOCK_PIXELS: usize = 384;
 
 thread_local! {
-    /// The gathered block of each thread, kept from call to call.
-    static GATHERED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Memory that each thread keeps from call to call.
+    static KEPT: Cell<Vec<Scratch>> = const { Cell::new(Vec::new()) };
+}
+
+/// Memory for what lives during one call, on lines of the cache.
+#[derive(Default)]
+pub(super) struct Scratch(Vec<Line>);
+
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+impl Scratch {
+    /// Lends `work` memory of this thread's. Inside of it, more can be lent: waiting for other threads, one may take
+    /// up another task.
+    pub(super) fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+        let of_thread = |exchange: &mut dyn FnMut(&mut Vec<Scratch>)| {
+            KEPT.with(|kept| {
+                let mut all = kept.take();
+                exchange(&mut all);
+                kept.set(all);
+            });
+        };
+        let mut scratch = Scratch::default();
+        of_thread(&mut |all| scratch = all.pop().unwrap_or_default());
+        let result = work(&mut scratch);
+        of_thread(&mut |all| all.push(std::mem::take(&mut scratch)));
+        result
+    }
+
+    /// `len` floats of whatever was there before.
+    pub(super) fn take(&mut self, len: usize) -> &mut [f32] {
+        let lines = len.div_ceil(16);
+        if self.0.len() < lines {
+            self.0.resize(lines, Line::default());
+        }
+        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
+    }
 }
 
 fn with_gathered<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    GATHERED.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
-        }
-        work(&mut buffer[..len])
-    })
+    Scratch::with(|scratch| work(scratch.take(len)))
 }
 
 /// c (+)= a b of row-major matrices, a possibly transposed, on this thread.
@@ -99,6 +132,9 @@ fn block_rows(g: &Geometry) -> usize {
 }
 
 pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    if winograd::applies(g) {
+        return winograd::forward(g, x, w, Turn::No, bias, y);
+    }
     let (rows, depth, width) = (block_rows(g), g.depth(), g.out_width());
     parallel::for_rows(y, rows * width * g.outputs, |block, y| {
         if let Some(bias) = bias {
@@ -119,7 +155,6 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, 
 pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     if g.stride == 1 && g.before < g.kernel {
         // The gradient is a convolution of dy with the kernel turned by half a turn, its channels exchanged.
-        let turned = turn(g, w);
         let (before, after) = (g.kernel - 1 - g.before, g.kernel - 1 - g.after.min(g.kernel - 1));
         let mirrored = Geometry {
             height: g.out_height(),
@@ -131,7 +166,10 @@ pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
             ..*g
         };
         if (mirrored.out_height(), mirrored.out_width()) == (g.height, g.width) {
-            return forward(&mirrored, dy, &turned, None, dx);
+            if winograd::applies(&mirrored) {
+                return winograd::forward(&mirrored, dy, w, Turn::Half, None, dx);
+            }
+            return forward(&mirrored, dy, &turn(g, w), None, dx);
         }
     }
     // Otherwise: what each output pixel gives to what it saw, added up picture by picture.
@@ -180,6 +218,9 @@ fn scatter(g: &Geometry, gathered: &[f32], dx: &mut [f32]) {
 }
 
 pub(super) fn grad_weight(g: &Geometry, pixels_per_split: usize, x: &[f32], dy: &[f32], partial: &mut [f32]) {
+    if winograd::applies(g) {
+        return winograd::grad_weight(g, x, dy, partial);
+    }
     let (depth, width) = (g.depth(), g.out_width());
     let all_rows = g.pictures * g.out_height();
     parallel::for_rows(partial, g.weight_len(), |split, partial| {
