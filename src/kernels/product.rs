@@ -47,7 +47,11 @@ pub(super) unsafe fn store<S: Simd>(data: *mut f32, values: S::f32s) {
 pub(super) unsafe fn load_some<S: Simd>(simd: S, data: *const f32, count: usize) -> S::f32s {
     // SAFETY: the caller has that many elements there.
     unsafe {
-        if count >= S::F32_LANES { load::<S>(data) } else { simd.partial_load_f32s(std::slice::from_raw_parts(data, count)) }
+        if count >= S::F32_LANES {
+            load::<S>(data)
+        } else {
+            simd.partial_load_f32s(std::slice::from_raw_parts(data, count))
+        }
     }
 }
 
@@ -69,13 +73,7 @@ pub(super) unsafe fn store_some<S: Simd>(simd: S, data: *mut f32, count: usize, 
 /// # Safety
 /// The pointers have these elements behind them, and nothing else uses c's meanwhile.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Simd>(
-    simd: S,
-    [rows, panels, depth]: [usize; 3],
-    a: Left,
-    b: Right,
-    c: Product,
-) {
+pub(super) unsafe fn multiply<S: Simd>(simd: S, [rows, panels, depth]: [usize; 3], a: Left, b: Right, c: Product) {
     for panel in 0..panels {
         for column in (0..PANEL).step_by(2 * S::F32_LANES) {
             let mut row = 0;
