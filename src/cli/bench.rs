@@ -4,6 +4,7 @@ use super::device::DeviceFlag;
 use super::output::{note, say};
 use super::progress::Progress;
 use crate::bench::{self, Bench, Ceilings, Measurement, Profile, Runs, Share};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
