@@ -2,7 +2,7 @@
 
 use super::{Device, PlanId};
 use crate::error::{Error, Result};
-use crate::plan::{Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
+use crate::plan::{Aligned, Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
 use std::collections::HashMap;
 
 /// The numbers that the host computes with: `f32` to work, `f64` to check gradients.
@@ -135,7 +135,7 @@ impl<T: HostNumber> Device for Host<T> {
                 Place::Slot { element, len } => HostBuffer::zeros(*element, *len).ok_or_else(|| refused("the plan")),
                 Place::Storage(storage) => {
                     storages.push((index, storage.clone()));
-                    Ok(HostBuffer::Float(Vec::new()))
+                    Ok(HostBuffer::Float(Aligned::default()))
                 }
             })
             .collect::<Result<_>>()?;
@@ -161,12 +161,16 @@ impl<T: HostNumber> Device for Host<T> {
             }
         };
         swap(&mut self.storages, &mut loaded.buffers);
-        for call in &loaded.calls {
-            let kernel = &*call.kernel;
-            crate::plan::with_bindings(&mut loaded.buffers, &kernel.bindings(), &call.regions, step, |io| {
-                T::compute(kernel, io, self.reference);
-            });
-        }
+        let (calls, buffers, reference) = (&loaded.calls, &mut loaded.buffers, self.reference);
+        // As one of the pool's threads, which need not be woken for every call.
+        rayon::scope(|_| {
+            for call in calls {
+                let kernel = &*call.kernel;
+                crate::plan::with_bindings(buffers, &kernel.bindings(), &call.regions, step, |io| {
+                    T::compute(kernel, io, reference);
+                });
+            }
+        });
         swap(&mut self.storages, &mut loaded.buffers);
         Ok(())
     }
@@ -198,7 +202,7 @@ impl<T: HostNumber> Device for Host<T> {
     fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>> {
         self.allocate(storage)?;
         match self.storages.get(&storage.id()) {
-            Some(HostBuffer::Integer(integers)) => Ok(integers.clone()),
+            Some(HostBuffer::Integer(integers)) => Ok(integers.to_vec()),
             _ => Err(wrong_element(storage)),
         }
     }
