@@ -2,53 +2,11 @@
 //! multiplied by the weight.
 
 use super::super::{Geometry, parallel};
+use super::super::product::Scratch;
 use super::winograd::{self, Turn};
-use bytemuck::{Pod, Zeroable};
-use std::cell::Cell;
 
 /// Output pixels in a block: enough to pay for packing the weight, few enough for the gathered block to stay cached.
 const BLOCK_PIXELS: usize = 384;
-
-thread_local! {
-    /// Memory that each thread keeps from call to call.
-    static KEPT: Cell<Vec<Scratch>> = const { Cell::new(Vec::new()) };
-}
-
-/// Memory for what lives during one call, on lines of the cache.
-#[derive(Default)]
-pub(super) struct Scratch(Vec<Line>);
-
-#[derive(Clone, Copy, Default, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-impl Scratch {
-    /// Lends `work` memory of this thread's. Inside of it, more can be lent: waiting for other threads, one may take
-    /// up another task.
-    pub(super) fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-        let of_thread = |exchange: &mut dyn FnMut(&mut Vec<Scratch>)| {
-            KEPT.with(|kept| {
-                let mut all = kept.take();
-                exchange(&mut all);
-                kept.set(all);
-            });
-        };
-        let mut scratch = Scratch::default();
-        of_thread(&mut |all| scratch = all.pop().unwrap_or_default());
-        let result = work(&mut scratch);
-        of_thread(&mut |all| all.push(std::mem::take(&mut scratch)));
-        result
-    }
-
-    /// `len` floats of whatever was there before.
-    pub(super) fn take(&mut self, len: usize) -> &mut [f32] {
-        let lines = len.div_ceil(16);
-        if self.0.len() < lines {
-            self.0.resize(lines, Line::default());
-        }
-        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
-    }
-}
 
 fn with_gathered<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     Scratch::with(|scratch| work(scratch.take(len)))

@@ -2,11 +2,10 @@
 //! from 4x4 inputs, 16 products instead of 36. In matrices, y = A^T [(G w G^T) * (B^T x B)] A, where * is a matrix product
 //! over the channels for each of the 16 places; the gradient of w is G^T [(B^T x B) * (A dy A^T)] G, summed over the tiles.
 
-use super::super::product::{Left, PANEL, Product, Right, load, load_some, multiply, store, store_some};
+use super::super::product::{Left, PANEL, Product, Right, Scratch, Shared};
+use super::super::product::{load, load_some, multiply, store, store_some};
 use super::super::{Geometry, parallel};
-use super::host::Scratch;
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// Places of a 4x4 tile.
 const PLACES: usize = 16;
@@ -19,7 +18,7 @@ const BLOCK: usize = 64;
 
 /// Whether this way is faster: the tiles must be worth the transformed weight, the channels worth the transformed tiles.
 pub(super) fn applies(g: &Geometry) -> bool {
-    g.kernel == 3 && g.stride == 1 && g.inputs >= 16 && g.outputs >= 16 && Tiles::new(g).count() >= 16
+    g.kernel == 3 && g.stride == 1 && g.inputs >= 16 && g.outputs >= 16 && Tiles::new(g).count() >= 8
 }
 
 type Vectors<S, const N: usize> = [[<S as Simd>::f32s; N]; N];
@@ -244,13 +243,6 @@ struct TransformWeights<'a> {
     first_input: usize,
 }
 
-/// A pointer that tasks may share because they write to different places behind it.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-// SAFETY: see the type; every task says why its places are its own.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
 impl WithSimd for TransformWeights<'_> {
     type Output = ();
 
@@ -304,7 +296,7 @@ fn transform_weights<'a>(g: &Geometry, w: &[f32], turn: Turn, scratch: &'a mut S
     let data = scratch.take(PLACES * place);
     let into = Shared(data.as_mut_ptr());
     let parts = g.inputs.div_ceil(WEIGHT_ROWS);
-    (0..panels * parts).into_par_iter().for_each(|task| {
+    parallel::for_tasks(panels * parts, |task| {
         let (panel, first_input) = (task / parts, task % parts * WEIGHT_ROWS);
         parallel::simd(TransformWeights { g, w, turn, into, place, panel, first_input });
     });
@@ -378,18 +370,20 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], turn: Turn, bias: Opti
     let tiles = Tiles::new(g);
     let all_panels = g.outputs.div_ceil(PANEL);
     let input_row = g.inputs.next_multiple_of(PANEL);
-    // As many tiles as the cache holds, cut evenly; of few tiles the outputs are shared out, too.
-    let most = (CACHED_BYTES / 4 / PLACES / (input_row + all_panels * PANEL)).clamp(8, 64);
-    let blocks = tiles.count().div_ceil(most);
+    // Few tiles all go to every task, which makes some of the outputs, so that each weight is read once. Of many, a
+    // task takes as many as the cache holds.
+    let few = tiles.count() <= 64;
+    let panels = if few { all_panels.min(2) } else { all_panels };
+    let most = (CACHED_BYTES / 4 / PLACES / (input_row + panels * PANEL)).clamp(12, 64);
+    let blocks = tiles.count().div_ceil(if few { most.max(32) } else { most });
     let most = tiles.count().div_ceil(blocks).next_multiple_of(4);
     let blocks = tiles.count().div_ceil(most);
-    let panels = if blocks >= 8 { all_panels } else { all_panels.min(2) };
     let of_outputs = all_panels.div_ceil(panels);
     assert!(x.len() >= g.input_len() && y.len() >= g.output_len() && bias.is_none_or(|bias| bias.len() >= g.outputs));
     let y = Shared(y.as_mut_ptr());
     Scratch::with(|scratch| {
         let weights = transform_weights(g, w, turn, scratch);
-        (0..blocks * of_outputs).into_par_iter().for_each(|task| {
+        parallel::for_tasks(blocks * of_outputs, |task| {
             let (first, first_panel) = (task / of_outputs * most, task % of_outputs * panels);
             let count = most.min(tiles.count() - first);
             let panels = panels.min(all_panels - first_panel);
@@ -489,7 +483,7 @@ pub(super) fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], partial: &mut [f3
     let together = run.min(48).next_multiple_of(4);
     assert!(x.len() >= g.input_len() && dy.len() >= g.output_len());
     let partial = Shared(partial.as_mut_ptr());
-    (0..splits * input_blocks * output_blocks).into_par_iter().for_each(|task| {
+    parallel::for_tasks(splits * input_blocks * output_blocks, |task| {
         let (block, split) = (task % (input_blocks * output_blocks), task / (input_blocks * output_blocks));
         let range = |block: usize, channels: usize| [block * BLOCK, ((block + 1) * BLOCK).min(channels)];
         let inputs = range(block / output_blocks, g.inputs);
