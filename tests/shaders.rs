@@ -45,7 +45,8 @@ fn specialize(variant: Variant) -> (Module, ModuleInfo) {
     let source = variant.shader.source();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let capabilities = if variant.subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
     let constants = variant.constants.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
