@@ -1,5 +1,6 @@
 //! Matrix products: plain, batched, of transposed operands.
 
+use super::product::{self, Matrix};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, shader};
@@ -166,27 +167,13 @@ impl Kernel for Matmul {
                         }
                     }
                 }
-                let stride = |stride: usize| stride as isize;
-                gemm::gemm(
-                    rows,
-                    self.columns,
-                    self.depth,
-                    c,
-                    stride(self.c.column),
-                    stride(self.c.row),
-                    self.accumulate || self.has_bias,
-                    a.as_ptr(),
-                    stride(self.a.column),
-                    stride(self.a.row),
-                    b.as_ptr(),
-                    stride(self.b.column),
-                    stride(self.b.row),
-                    1.0,
+                product::multiply_at(
+                    (c, self.c.row, self.c.column),
+                    Matrix::strided(a, self.a.row, self.a.column),
+                    Matrix::strided(b, self.b.row, self.b.column),
+                    [rows, self.columns, self.depth],
                     self.scale,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
+                    self.accumulate || self.has_bias,
                 );
             }
         });
