@@ -8,10 +8,10 @@ use super::flash::Sizes;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Rows of what a task writes.
-const SHORT: usize = 64;
-/// Rows of what it walks over at a time: a block of scores has `SHORT` x `LONG` of them, 128 KiB.
-const LONG: usize = 512;
+/// Scores in a block: 128 KiB of them.
+const BLOCK: usize = 1 << 15;
+/// Rows of what a task writes, at most.
+const MOST: usize = 256;
 
 thread_local! {
     /// Two blocks of scores of each thread, kept from call to call.
@@ -20,35 +20,41 @@ thread_local! {
 
 fn with_scores(work: impl FnOnce(&mut [f32], &mut [f32])) {
     SCORES.with_borrow_mut(|[a, b]| {
-        a.resize(SHORT * LONG, 0.0);
-        b.resize(SHORT * LONG, 0.0);
+        a.resize(BLOCK, 0.0);
+        b.resize(BLOCK, 0.0);
         work(a, b);
     });
 }
 
-/// Calls `work(picture, first token, a, b)` on the pieces of two outputs that belong to blocks of `SHORT` of a picture's
+/// Rows of what a task writes, of `rows` in a picture: many, since the matrix product packs what a task walks over for
+/// each task again, but some eight tasks, so that the cores can share them.
+fn short(sizes: &Sizes, rows: usize) -> usize {
+    (sizes.pictures * rows).div_ceil(8).next_multiple_of(16).clamp(64, MOST)
+}
+
+/// Calls `work(picture, first token, a, b)` on the pieces of two outputs that belong to blocks of `rows` of a picture's
 /// `tokens` tokens, on all cores.
 fn for_blocks(
-    tokens: usize,
+    [tokens, rows]: [usize; 2],
     (a, a_width): (&mut [f32], usize),
     (b, b_width): (&mut [f32], usize),
     work: impl Fn(usize, usize, &mut [f32], &mut [f32]) + Sync,
 ) {
     let pictures = a.par_chunks_mut(tokens * a_width).zip(b.par_chunks_mut(tokens * b_width));
     pictures.enumerate().for_each(|(picture, (a, b))| {
-        let blocks = a.par_chunks_mut(SHORT * a_width).zip(b.par_chunks_mut(SHORT * b_width));
-        blocks.enumerate().for_each(|(block, (a, b))| work(picture, block * SHORT, a, b));
+        let blocks = a.par_chunks_mut(rows * a_width).zip(b.par_chunks_mut(rows * b_width));
+        blocks.enumerate().for_each(|(block, (a, b))| work(picture, block * rows, a, b));
     });
 }
 
 impl Sizes {
     /// The rows of a head from a query of a picture on.
-    fn from_query<'a>(&self, x: &'a [f32], picture: usize, query: usize, head: usize) -> Matrix<'a> {
+    fn queries_at<'a>(&self, x: &'a [f32], picture: usize, query: usize, head: usize) -> Matrix<'a> {
         Matrix::rows(&x[(picture * self.queries + query) * self.channels() + head * self.size..], self.channels())
     }
 
     /// The rows of a head from a token of a picture on.
-    fn from_token<'a>(&self, x: &'a [f32], picture: usize, token: usize, head: usize) -> Matrix<'a> {
+    fn tokens_at<'a>(&self, x: &'a [f32], picture: usize, token: usize, head: usize) -> Matrix<'a> {
         Matrix::rows(&x[(picture * self.tokens + token) * self.channels() + head * self.size..], self.channels())
     }
 }
@@ -56,16 +62,18 @@ impl Sizes {
 pub(super) fn forward(sizes: &Sizes, [q, k, v]: [&[f32]; 3], o: &mut [f32], log_sum: &mut [f32]) {
     let Sizes { heads, size, .. } = *sizes;
     let channels = sizes.channels();
-    for_blocks(sizes.queries, (o, channels), (log_sum, heads), |picture, query, o, log_sum| {
+    let short = short(sizes, sizes.queries);
+    for_blocks([sizes.queries, short], (o, channels), (log_sum, heads), |picture, query, o, log_sum| {
         let queries = log_sum.len() / heads;
+        let long = BLOCK / short;
         with_scores(|scores, _| {
             for head in 0..heads {
-                let mut largest = [f32::NEG_INFINITY; SHORT];
-                let mut sums = [0.0; SHORT];
-                for token in (0..sizes.tokens).step_by(LONG) {
-                    let tokens = LONG.min(sizes.tokens - token);
-                    let q = sizes.from_query(q, picture, query, head);
-                    let k = sizes.from_token(k, picture, token, head);
+                let mut largest = [f32::NEG_INFINITY; MOST];
+                let mut sums = [0.0; MOST];
+                for token in (0..sizes.tokens).step_by(long) {
+                    let tokens = long.min(sizes.tokens - token);
+                    let q = sizes.queries_at(q, picture, query, head);
+                    let k = sizes.tokens_at(k, picture, token, head);
                     let shape = [queries, tokens, size];
                     multiply((scores, tokens), q, k.transposed(), shape, sizes.scale(), false);
                     let rows = scores.chunks_exact_mut(tokens).zip(o.chunks_mut(channels));
@@ -84,7 +92,7 @@ pub(super) fn forward(sizes: &Sizes, [q, k, v]: [&[f32]; 3], o: &mut [f32], log_
                             *largest = next;
                         }
                     });
-                    let v = sizes.from_token(v, picture, token, head);
+                    let v = sizes.tokens_at(v, picture, token, head);
                     let o = (&mut o[head * size..], channels);
                     multiply(o, Matrix::rows(scores, tokens), v, [queries, size, tokens], 1.0, token > 0);
                 }
@@ -134,21 +142,22 @@ pub(super) fn grad_query(sizes: &Sizes, inputs: [&[f32]; 6], grad_q: &mut [f32])
     let [q, k, v, log_sum, grad_o, delta] = inputs;
     let Sizes { heads, size, .. } = *sizes;
     let channels = sizes.channels();
-    let picture_len = sizes.queries * channels;
+    let (picture_len, short) = (sizes.queries * channels, short(sizes, sizes.queries));
     grad_q.par_chunks_mut(picture_len).enumerate().for_each(|(picture, grad_q)| {
-        grad_q.par_chunks_mut(SHORT * channels).enumerate().for_each(|(block, grad_q)| {
-            let (query, queries) = (block * SHORT, grad_q.len() / channels);
+        grad_q.par_chunks_mut(short * channels).enumerate().for_each(|(block, grad_q)| {
+            let (query, queries) = (block * short, grad_q.len() / channels);
+            let long = BLOCK / short;
             with_scores(|scores, d| {
                 for head in 0..heads {
                     let first = (picture * sizes.queries + query) * heads + head;
-                    for token in (0..sizes.tokens).step_by(LONG) {
-                        let tokens = LONG.min(sizes.tokens - token);
-                        let from_query = |x| sizes.from_query(x, picture, query, head);
-                        let from_token = |x| sizes.from_token(x, picture, token, head);
+                    for token in (0..sizes.tokens).step_by(long) {
+                        let tokens = long.min(sizes.tokens - token);
+                        let queries_at = |x| sizes.queries_at(x, picture, query, head);
+                        let tokens_at = |x| sizes.tokens_at(x, picture, token, head);
                         let shape = [queries, tokens, size];
-                        let (k, v) = (from_token(k), from_token(v));
-                        multiply((scores, tokens), from_query(q), k.transposed(), shape, sizes.scale(), false);
-                        multiply((d, tokens), from_query(grad_o), v.transposed(), shape, 1.0, false);
+                        let (k, v) = (tokens_at(k), tokens_at(v));
+                        multiply((scores, tokens), queries_at(q), k.transposed(), shape, sizes.scale(), false);
+                        multiply((d, tokens), queries_at(grad_o), v.transposed(), shape, 1.0, false);
                         let statistics = [&log_sum[first..], &delta[first..]];
                         let blocks = (&mut scores[..queries * tokens], &mut d[..queries * tokens]);
                         probabilities(blocks.0, blocks.1, tokens, sizes.scale(), statistics, heads);
@@ -165,19 +174,21 @@ pub(super) fn grad_key_value(sizes: &Sizes, inputs: [&[f32]; 6], grad_k: &mut [f
     let [q, k, v, log_sum, grad_o, delta] = inputs;
     let Sizes { heads, size, .. } = *sizes;
     let channels = sizes.channels();
-    for_blocks(sizes.tokens, (grad_k, channels), (grad_v, channels), |picture, token, grad_k, grad_v| {
+    let short = short(sizes, sizes.tokens);
+    for_blocks([sizes.tokens, short], (grad_k, channels), (grad_v, channels), |picture, token, grad_k, grad_v| {
         let tokens = grad_k.len() / channels;
+        let long = BLOCK / short;
         with_scores(|scores, d| {
             for head in 0..heads {
-                for query in (0..sizes.queries).step_by(LONG) {
-                    let queries = LONG.min(sizes.queries - query);
+                for query in (0..sizes.queries).step_by(long) {
+                    let queries = long.min(sizes.queries - query);
                     let first = (picture * sizes.queries + query) * heads + head;
-                    let from_query = |x| sizes.from_query(x, picture, query, head);
-                    let from_token = |x| sizes.from_token(x, picture, token, head);
-                    let (q, grad_o) = (from_query(q), from_query(grad_o));
+                    let queries_at = |x| sizes.queries_at(x, picture, query, head);
+                    let tokens_at = |x| sizes.tokens_at(x, picture, token, head);
+                    let (q, grad_o) = (queries_at(q), queries_at(grad_o));
                     let shape = [queries, tokens, size];
-                    multiply((scores, tokens), q, from_token(k).transposed(), shape, sizes.scale(), false);
-                    multiply((d, tokens), grad_o, from_token(v).transposed(), shape, 1.0, false);
+                    multiply((scores, tokens), q, tokens_at(k).transposed(), shape, sizes.scale(), false);
+                    multiply((d, tokens), grad_o, tokens_at(v).transposed(), shape, 1.0, false);
                     let statistics = [&log_sum[first..], &delta[first..]];
                     let (scores, d) = (&mut scores[..queries * tokens], &mut d[..queries * tokens]);
                     probabilities(scores, d, tokens, sizes.scale(), statistics, heads);
