@@ -259,4 +259,4 @@ for case in args.cases:
     peak = torch.cuda.max_memory_allocated() if args.device == "cuda" else None
     version = torch.__version__.split("+")[0]
     print(json.dumps(dict(name=case, adapter=adapter, version=version, median_ms=statistics.median(times),
-                          min_ms=min(times), runs=len(times), bytes=peak, check=check(result))), flush=True)
+                          min_ms=min(times), runs=len(times), peak_bytes=peak, check=check(result))), flush=True)
