@@ -66,11 +66,14 @@ impl Kernel for Forward {
     }
     fn variants(&self) -> Vec<Variant> {
         let g = &self.geometry;
+        let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
+        if g.has_channels_in_fours() {
+            let shader = shader!("convolution_forward_vec4", "grid", "geometry", "tile_vec4");
+            variants.push(Variant::new("vec4", shader, self.groups()));
+        }
         let lanes = shader!("convolution_forward_lanes", "grid", "geometry", "lanes", "convolution_forward");
-        vec![
-            Variant::new("tile", self.shader(), self.groups()),
-            Variant::new("lanes", lanes, tiles(g.out_pixels(), g.outputs, 32, 16)).with_subgroups(),
-        ]
+        variants.push(Variant::new("lanes", lanes, tiles(g.out_pixels(), g.outputs, 32, 16)).with_subgroups());
+        variants
     }
     fn flops(&self) -> u64 {
         self.geometry.flops()
@@ -112,11 +115,14 @@ impl Kernel for GradInput {
     }
     fn variants(&self) -> Vec<Variant> {
         let g = &self.geometry;
+        let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
+        if g.has_channels_in_fours() {
+            let shader = shader!("convolution_grad_input_vec4", "grid", "geometry", "tile_vec4");
+            variants.push(Variant::new("vec4", shader, self.groups()));
+        }
         let lanes = shader!("convolution_grad_input_lanes", "grid", "geometry", "lanes", "convolution_grad_input");
-        vec![
-            Variant::new("tile", self.shader(), self.groups()),
-            Variant::new("lanes", lanes, tiles(g.in_pixels(), g.inputs, 32, 16)).with_subgroups(),
-        ]
+        variants.push(Variant::new("lanes", lanes, tiles(g.in_pixels(), g.inputs, 32, 16)).with_subgroups());
+        variants
     }
     fn flops(&self) -> u64 {
         self.geometry.flops()
@@ -132,19 +138,18 @@ impl Kernel for GradInput {
 struct GradWeight {
     geometry: Geometry,
     splits: usize,
+    /// A multiple of 4.
+    pixels_per_split: usize,
 }
 
 impl GradWeight {
     /// Splits the pixels so that there are some 256 workgroups, of at least 512 pixels each. The number depends on
     /// the sizes alone: it decides the order of the sums.
     fn new(geometry: Geometry) -> Self {
-        let tiles = geometry.depth().div_ceil(64) * geometry.outputs.div_ceil(64);
+        let tiles = tiles(geometry.depth(), geometry.outputs, 64, 64);
         let splits = 256usize.div_ceil(tiles).min(geometry.out_pixels().div_ceil(512)).max(1);
-        Self { geometry, splits }
-    }
-
-    fn pixels_per_split(&self) -> usize {
-        self.geometry.out_pixels().div_ceil(self.splits)
+        let pixels_per_split = geometry.out_pixels().div_ceil(splits).next_multiple_of(4).max(4);
+        Self { geometry, pixels_per_split, splits: geometry.out_pixels().div_ceil(pixels_per_split).max(1) }
     }
 }
 
@@ -154,7 +159,7 @@ impl<T: Real> Twin<T> for GradWeight {
         let g = &self.geometry;
         partial.fill(T::zero());
         for_each_term(g, |output, input, weight| {
-            let split = output / g.outputs / self.pixels_per_split();
+            let split = output / g.outputs / self.pixels_per_split;
             partial[split * g.weight_len() + weight] += x[input] * dy[output];
         });
     }
@@ -165,7 +170,7 @@ impl Kernel for GradWeight {
         shader!("convolution_grad_weight", "grid", "geometry", "tile", "convolution_grad_weight")
     }
     fn parameters(&self) -> Vec<u32> {
-        [self.geometry.parameters(), vec![self.splits as u32, self.pixels_per_split() as u32]].concat()
+        [self.geometry.parameters(), vec![self.splits as u32, self.pixels_per_split as u32]].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
         let g = &self.geometry;
@@ -180,18 +185,23 @@ impl Kernel for GradWeight {
     }
     fn variants(&self) -> Vec<Variant> {
         let g = &self.geometry;
+        let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
+        if g.has_channels_in_fours() && g.out_width().is_multiple_of(4) {
+            let shader = shader!("convolution_grad_weight_vec4", "grid", "geometry", "tile_vec4");
+            let constants = vec![("out_height", g.out_height() as f64), ("out_width", g.out_width() as f64)];
+            variants.push(Variant { constants, ..Variant::new("vec4", shader, self.groups()) });
+        }
         let lanes = shader!("convolution_grad_weight_lanes", "grid", "geometry", "lanes", "convolution_grad_weight");
-        vec![
-            Variant::new("tile", self.shader(), self.groups()),
-            Variant::new("lanes", lanes, self.splits * tiles(g.depth(), g.outputs, 32, 16)).with_subgroups(),
-        ]
+        let groups = self.splits * tiles(g.depth(), g.outputs, 32, 16);
+        variants.push(Variant::new("lanes", lanes, groups).with_subgroups());
+        variants
     }
     fn flops(&self) -> u64 {
         self.geometry.flops()
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, dy, partial) = (io.read(0), io.read(1), io.write(2));
-        host::grad_weight(&self.geometry, self.pixels_per_split(), x, dy, partial);
+        host::grad_weight(&self.geometry, self.pixels_per_split, x, dy, partial);
     }
 }
 
@@ -253,7 +263,7 @@ pub(super) fn cases() -> Vec<Case> {
     let halving = Window { stride: 2, ..same };
     let asymmetric = Window { stride: 2, before: 0, after: 1 };
     let pointwise = Window { stride: 1, before: 0, after: 0 };
-    let shapes: [(&str, [usize; 4], usize, usize, Window); 10] = [
+    let shapes: [(&str, [usize; 4], usize, usize, Window); 14] = [
         ("one element", [1, 1, 1, 1], 1, 3, same),
         ("3x3", [2, 8, 8, 4], 6, 3, same),
         ("3x3 odd", [1, 7, 5, 3], 5, 3, same),
@@ -264,6 +274,10 @@ pub(super) fn cases() -> Vec<Case> {
         ("1x1 stride 2", [1, 6, 6, 3], 4, 1, Window { stride: 2, ..pointwise }),
         ("tiles", [1, 9, 11, 9], 70, 3, same),
         ("splits", [3, 15, 16, 2], 3, 3, same),
+        ("fours", [2, 9, 8, 20], 72, 3, same),
+        ("fours stride 2", [1, 9, 8, 4], 8, 3, halving),
+        ("fours right and bottom padding", [1, 8, 8, 8], 4, 3, asymmetric),
+        ("fours and splits", [2, 16, 20, 4], 4, 3, same),
     ];
     let mut cases = Vec::new();
     for (name, x, outputs, kernel, window) in shapes {
