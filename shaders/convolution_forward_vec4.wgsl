@@ -2,12 +2,16 @@
 struct Parameters {
     geometry: Geometry,
     @align(16) has_bias: u32,
+    has_per_picture: u32,
+    has_residual: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> per_picture: array<vec4<f32>>; // [picture][output]
+@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>; // as y
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
 // What the thread's four output pixels see through the kernel's first row and column, which may be padding.
 var<private> picture: vec4<u32>;
@@ -57,21 +61,28 @@ fn store(pixel: u32, output: u32, value: vec4<f32>) {
         if parameters.has_bias != 0u {
             sum += bias[output / 4u];
         }
-        y[(pixel * g.outputs + output) / 4u] = sum;
+        if parameters.has_per_picture != 0u {
+            sum += per_picture[(pixel / (g.out_height * g.out_width) * g.outputs + output) / 4u];
+        }
+        let place = (pixel * g.outputs + output) / 4u;
+        if parameters.has_residual != 0u {
+            sum += residual[place];
+        }
+        y[place] = sum;
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(threads)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
     let g = parameters.geometry;
-    let tile = group_number(group, groups);
-    let tile_columns = (g.outputs + 63u) / 64u;
-    let first_pixel = tile / tile_columns * 64u;
-    let first_output = tile % tile_columns * 64u;
+    let number = group_number(group, groups);
+    let tile_columns = (g.outputs + tile - 1u) / tile;
+    let first_pixel = number / tile_columns * tile;
+    let first_output = number % tile_columns * tile;
     let pixels = g.pictures * g.out_height * g.out_width;
     if first_pixel >= pixels {
         return;

@@ -58,17 +58,17 @@ fn store(pixel: u32, input: u32, value: vec4<f32>) {
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(threads)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
     let g = parameters.geometry;
-    let tile = group_number(group, groups);
-    let tile_columns = (g.inputs + 63u) / 64u;
-    let first_pixel = tile / tile_columns * 64u;
-    let first_input = tile % tile_columns * 64u;
+    let number = group_number(group, groups);
+    let tile_columns = (g.inputs + tile - 1u) / tile;
+    let first_pixel = number / tile_columns * tile;
+    let first_input = number % tile_columns * tile;
     let pixels = g.pictures * g.height * g.width;
     if first_pixel >= pixels {
         return;

@@ -63,7 +63,7 @@ fn store(weight: u32, output: u32, value: vec4<f32>) {
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(threads)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -72,15 +72,15 @@ fn main(
     let g = parameters.geometry;
     let number = group_number(group, groups);
     let depth = g.kernel * g.kernel * g.inputs;
-    let tile_columns = (g.outputs + 63u) / 64u;
-    let tiles = tile_columns * ((depth + 63u) / 64u);
+    let tile_columns = (g.outputs + tile - 1u) / tile;
+    let tiles = tile_columns * ((depth + tile - 1u) / tile);
     let split = number / tiles;
     if split >= parameters.splits {
         return;
     }
-    let tile = number % tiles;
-    let first_weight = tile / tile_columns * 64u;
-    let first_output = tile % tile_columns * 64u;
+    let place = number % tiles;
+    let first_weight = place / tile_columns * tile;
+    let first_output = place % tile_columns * tile;
     first_pixel = split * parameters.pixels_per_split;
     last_pixel = min(first_pixel + parameters.pixels_per_split, g.pictures * out_height * out_width);
     first_sum = split * depth * g.outputs;

@@ -51,22 +51,22 @@ fn store(row: u32, column: u32, value: vec4<f32>) {
     c[place] = sum;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(threads)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
     let number = group_number(group, groups);
-    let tile_columns = (parameters.columns + 63u) / 64u;
-    let tiles = tile_columns * ((parameters.rows + 63u) / 64u);
+    let tile_columns = (parameters.columns + tile - 1u) / tile;
+    let tiles = tile_columns * ((parameters.rows + tile - 1u) / tile);
     let batch = number / tiles;
     if batch >= parameters.batches {
         return;
     }
     begin_batch(batch);
-    let first_row = number % tiles / tile_columns * 64u;
-    let first_column = number % tiles % tile_columns * 64u;
+    let first_row = number % tiles / tile_columns * tile;
+    let first_column = number % tiles % tile_columns * tile;
     a_place = (a_first + lines_of(thread, first_row, parameters.rows) * parameters.a.row) / 4u;
     b_place = (b_first + lines_of(thread, first_column, parameters.columns) * parameters.b.column) / 4u;
     if !a_along_depth {

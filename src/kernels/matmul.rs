@@ -1,8 +1,9 @@
 //! Matrix products: plain, batched, of transposed operands.
 
+use super::tiles::{tiles, vector_tiles};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader, tiles};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader};
 use rayon::prelude::*;
 
 /// Strides of a batch of matrices, in elements. Swapping `row` and `column` transposes.
@@ -86,6 +87,10 @@ impl Matmul {
         batch / self.batches[1] * operand.outer + batch % self.batches[1] * operand.inner
     }
 
+    fn tiles(&self, tile: [usize; 2]) -> usize {
+        self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, tile)
+    }
+
     /// Whether the vectors of four in `a` and in `b` lie along the inner dimension, if everything lies in such vectors.
     fn vectors(&self) -> Option<[bool; 2]> {
         let fours = |sizes: &[usize]| sizes.iter().all(|size| size.is_multiple_of(4));
@@ -150,21 +155,23 @@ impl Kernel for Matmul {
         ]
     }
     fn groups(&self) -> usize {
-        self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, 64, 64)
+        self.tiles([64, 64])
     }
     fn variants(&self) -> Vec<Variant> {
         let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
         if let Some([a_along_depth, b_along_depth]) = self.vectors() {
-            let shader = shader!("matmul_vec4", "grid", "tile_vec4", "matmul");
+            let shaders = [
+                shader!("matmul_vec4", "grid", "tile_vec4", "matmul"),
+                shader!("matmul_vec4", "grid", "tile_vec4_small", "matmul"),
+            ];
             let constants = vec![
                 ("a_along_depth", f64::from(u8::from(a_along_depth))),
                 ("b_along_depth", f64::from(u8::from(b_along_depth))),
             ];
-            variants.push(Variant { constants, ..Variant::new("vec4", shader, self.groups()) });
+            variants.extend(vector_tiles(shaders, constants, |tile| self.tiles(tile)));
         }
         let lanes = shader!("matmul_lanes", "grid", "lanes", "matmul", "matmul_floats");
-        let groups = self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, 32, 16);
-        variants.push(Variant::new("lanes", lanes, groups).with_subgroups());
+        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
         variants
     }
     fn flops(&self) -> u64 {
@@ -292,7 +299,7 @@ impl Matmul {
 /// Every transposition, batches, one element, tiles with ragged edges.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (batches, rows, columns, depth) in [(1, 1, 1, 1), (1, 9, 13, 17), (3, 5, 70, 4), (1, 130, 65, 33), (2, 72, 68, 20)] {
+    for (batches, rows, columns, depth) in [(1, 1, 1, 1), (1, 9, 13, 17), (3, 5, 70, 4), (1, 130, 65, 33), (2, 72, 68, 20), (1, 132, 136, 36)] {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
             let shape = |rows, columns, transpose| {
                 let matrix = if transpose { [columns, rows] } else { [rows, columns] };

@@ -4,6 +4,7 @@
 mod case;
 mod geometry;
 mod parallel;
+mod tiles;
 mod vector;
 
 pub use case::{Case, Fill, Input};
