@@ -5,6 +5,7 @@
 //! configuration from kernels.
 
 pub mod atomic_file;
+pub mod bench;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;
@@ -16,6 +17,7 @@ mod error;
 pub mod kernels;
 pub mod metrics;
 pub mod nn;
+mod parallel;
 pub mod pictures;
 pub mod plan;
 pub mod training;

@@ -1,5 +1,6 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`, `bench`.
 
+mod bench;
 mod check;
 mod demo;
 mod device;
@@ -32,6 +33,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Devices(devices::Devices),
     Check(check::Check),
+    Bench(bench::BenchCommand),
 }
 
 /// Runs the command that was typed: 0, or 1 with one line on standard error, or clap's 2 for a misused flag.
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
+        Command::Bench(bench) => bench.run(),
     };
     match result {
         Ok(code) => code,

@@ -2,8 +2,9 @@
 
 use super::{Device, PlanId};
 use crate::error::{Error, Result};
-use crate::plan::{Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
+use crate::plan::{Aligned, Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// The numbers that the host computes with: `f32` to work, `f64` to check gradients.
 pub trait HostNumber: Real {
@@ -35,11 +36,13 @@ pub struct Host<T = f32> {
     storages: HashMap<u64, HostBuffer<T>>,
     plans: Vec<Option<Loaded<T>>>,
     reference: bool,
+    /// When each call was done, while a plan is profiled.
+    clock: Option<Vec<Instant>>,
 }
 
 impl<T: HostNumber> Default for Host<T> {
     fn default() -> Self {
-        Self { storages: HashMap::new(), plans: Vec::new(), reference: false }
+        Self { storages: HashMap::new(), plans: Vec::new(), reference: false, clock: None }
     }
 }
 
@@ -135,7 +138,7 @@ impl<T: HostNumber> Device for Host<T> {
                 Place::Slot { element, len } => HostBuffer::zeros(*element, *len).ok_or_else(|| refused("the plan")),
                 Place::Storage(storage) => {
                     storages.push((index, storage.clone()));
-                    Ok(HostBuffer::Float(Vec::new()))
+                    Ok(HostBuffer::Float(Aligned::default()))
                 }
             })
             .collect::<Result<_>>()?;
@@ -161,14 +164,41 @@ impl<T: HostNumber> Device for Host<T> {
             }
         };
         swap(&mut self.storages, &mut loaded.buffers);
-        for call in &loaded.calls {
-            let kernel = &*call.kernel;
-            crate::plan::with_bindings(&mut loaded.buffers, &kernel.bindings(), &call.regions, step, |io| {
-                T::compute(kernel, io, self.reference);
-            });
-        }
+        let (calls, buffers, reference) = (&loaded.calls, &mut loaded.buffers, self.reference);
+        let clock = &mut self.clock;
+        // As one of the pool's threads, which need not be woken for every call.
+        rayon::scope(|_| {
+            for call in calls {
+                let kernel = &*call.kernel;
+                crate::plan::with_bindings(buffers, &kernel.bindings(), &call.regions, step, |io| {
+                    T::compute(kernel, io, reference);
+                });
+                if let Some(clock) = clock {
+                    clock.push(Instant::now());
+                }
+            }
+        });
         swap(&mut self.storages, &mut loaded.buffers);
         Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn profile(&mut self, plan: PlanId, step: &Step) -> Result<Vec<Duration>> {
+        self.clock = Some(vec![Instant::now()]);
+        let outcome = self.run(plan, step);
+        let clock = self.clock.take().unwrap_or_default();
+        outcome.map(|()| clock.windows(2).map(|pair| pair[1] - pair[0]).collect())
+    }
+
+    fn reset_peak_memory(&mut self) {
+        super::resident::reset_peak();
+    }
+
+    fn peak_memory(&self) -> Option<u64> {
+        super::resident::peak()
     }
 
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {
@@ -198,7 +228,7 @@ impl<T: HostNumber> Device for Host<T> {
     fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>> {
         self.allocate(storage)?;
         match self.storages.get(&storage.id()) {
-            Some(HostBuffer::Integer(integers)) => Ok(integers.clone()),
+            Some(HostBuffer::Integer(integers)) => Ok(integers.to_vec()),
             _ => Err(wrong_element(storage)),
         }
     }

@@ -4,6 +4,7 @@ mod choice;
 mod choices;
 pub mod gpu;
 mod host;
+mod resident;
 
 pub use choice::{Chosen, choose, describe, find};
 pub use choices::Choices;
@@ -11,6 +12,7 @@ pub use host::{Host, HostNumber};
 
 use crate::error::Result;
 use crate::plan::{Plan, Step, Storage};
+use std::time::Duration;
 
 /// A plan that a device has loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +81,19 @@ pub trait Device {
 
     /// Runs every call of a plan. May return before the device is done.
     fn run(&mut self, plan: PlanId, step: &Step) -> Result<()>;
+
+    /// Returns when everything that was run is done.
+    fn wait(&mut self) -> Result<()>;
+
+    /// Runs a plan call by call and returns the time that each of its calls took, in their order.
+    fn profile(&mut self, plan: PlanId, step: &Step) -> Result<Vec<Duration>>;
+
+    /// Forgets what [`Device::peak_memory`] has seen so far.
+    fn reset_peak_memory(&mut self);
+
+    /// The most memory in use at a time since [`Device::reset_peak_memory`], in bytes, where it can be measured: the
+    /// process's on the host, the device's on a GPU.
+    fn peak_memory(&self) -> Option<u64>;
 
     /// Writes floats into a storage at `offset`.
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()>;

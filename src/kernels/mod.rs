@@ -3,10 +3,11 @@
 
 mod case;
 mod geometry;
-mod parallel;
+mod product;
 mod tiles;
 mod vector;
 
+use crate::parallel;
 pub use case::{Case, Fill, Input};
 pub use geometry::Geometry;
 
@@ -28,6 +29,7 @@ registry! {
     adam,
     attention,
     average_pool,
+    ceilings,
     channels,
     class_embedding,
     convolution,

@@ -92,14 +92,40 @@ impl Memory {
 }
 
 impl Plan {
-    /// A plan of one of this plan's calls, with storages of its own for the bindings, in order: for measuring it.
+    /// A plan of one call, with storages of its own, in the order of its bindings: for measuring it. What the call
+    /// binds twice is one storage.
     pub fn of_call(call: &Call) -> (Self, Vec<Storage>) {
-        let bindings = call.kernel.bindings();
-        let regions = bindings.iter().enumerate().map(|(buffer, b)| Region { buffer, offset: 0, len: b.len }).collect();
-        let storages: Vec<Storage> =
-            bindings.iter().enumerate().map(|(i, b)| Storage::new(format!("binding {i}"), b.element, b.len)).collect();
+        let mut storages: Vec<Storage> = Vec::new();
+        let mut seen: Vec<Region> = Vec::new();
+        let mut regions = Vec::new();
+        for (region, binding) in call.regions.iter().zip(call.kernel.bindings()) {
+            let buffer = seen.iter().position(|other| other == region).unwrap_or_else(|| {
+                storages.push(Storage::new(format!("tensor {}", seen.len()), binding.element, region.len));
+                seen.push(*region);
+                seen.len() - 1
+            });
+            regions.push(Region { buffer, offset: 0, len: region.len });
+        }
         let buffers = storages.iter().cloned().map(Place::Storage).collect();
         (Self { calls: vec![Call { kernel: call.kernel.clone(), regions }], buffers }, storages)
+    }
+
+    /// In how many ways a GPU can run it: the most variants that one of its kernels has.
+    pub fn variants(&self) -> usize {
+        self.calls.iter().map(|call| call.kernel.variants().len()).max().unwrap_or(1)
+    }
+
+    /// What its kernels run when the device is forced to a variant of this number, where they have several.
+    pub fn variant_names(&self, number: usize) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for call in &self.calls {
+            let variants = call.kernel.variants();
+            let name = variants[number.min(variants.len() - 1)].name;
+            if variants.len() > 1 && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// What it needs.

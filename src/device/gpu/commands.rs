@@ -13,7 +13,7 @@ const SUBMISSION_SECONDS: f64 = 0.25;
 /// Work in a submission of a plan's first run, whose time tells how fast the device is.
 const FIRST_SUBMISSION_WORK: f64 = 2e9;
 
-struct Dispatch {
+pub(super) struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
     grid: [u32; 2],
@@ -21,10 +21,19 @@ struct Dispatch {
     work: f64,
 }
 
+impl Dispatch {
+    /// Encodes it, in a pass whose group 1 is set.
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+    }
+}
+
 pub(super) struct Loaded {
-    dispatches: Vec<Dispatch>,
-    step: wgpu::Buffer,
-    step_group: wgpu::BindGroup,
+    pub(super) dispatches: Vec<Dispatch>,
+    pub(super) step: wgpu::Buffer,
+    pub(super) step_group: wgpu::BindGroup,
     /// The runs of dispatches that are submitted together, once the device's speed is known.
     submissions: Option<Vec<Range<usize>>>,
     slots: Vec<Option<wgpu::Buffer>>,
@@ -131,6 +140,11 @@ impl Loaded {
         Ok(Vec::new())
     }
 
+    /// The runs of dispatches that are submitted together.
+    pub(super) fn submissions(&self) -> Vec<Range<usize>> {
+        self.submissions.clone().unwrap_or_else(|| self.cut(FIRST_SUBMISSION_WORK))
+    }
+
     /// Cuts the dispatches into runs of at most `work`, or of one dispatch.
     fn cut(&self, work: f64) -> Vec<Range<usize>> {
         let mut runs = Vec::new();
@@ -153,9 +167,7 @@ impl Loaded {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_bind_group(1, &self.step_group, &[]);
         for dispatch in &self.dispatches[range] {
-            pass.set_pipeline(&dispatch.pipeline);
-            pass.set_bind_group(0, &dispatch.group, &[]);
-            pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
+            dispatch.encode(&mut pass);
         }
         drop(pass);
         queue.submit([encoder.finish()])

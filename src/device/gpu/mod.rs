@@ -4,6 +4,7 @@ mod adapters;
 mod buffers;
 mod commands;
 mod pipelines;
+mod profile;
 mod tuning;
 
 pub use adapters::{Adapter, adapters};
@@ -16,6 +17,7 @@ use commands::Loaded;
 use pipelines::Pipelines;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How a GPU is opened; the default is what ships.
 #[derive(Clone, Copy, Debug, Default)]
@@ -263,6 +265,25 @@ impl Device for Gpu {
         let submissions = loaded.run(&self.device, &self.queue, step)?;
         self.in_flight.extend(submissions);
         self.wait_for(IN_FLIGHT)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.wait_for(0)
+    }
+
+    fn profile(&mut self, plan: PlanId, step: &Step) -> Result<Vec<Duration>> {
+        self.wait_for(0)?;
+        let loaded = self.plans[plan.0].as_ref().ok_or_else(|| Error::Device("the plan was unloaded".into()))?;
+        let times = loaded.profile(&self.device, &self.queue, step)?;
+        self.check()?;
+        Ok(times)
+    }
+
+    fn reset_peak_memory(&mut self) {}
+
+    fn peak_memory(&self) -> Option<u64> {
+        // Memory is taken when plans are loaded: what is held now is the most since then.
+        self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
     }
 
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {

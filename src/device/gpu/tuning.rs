@@ -63,8 +63,10 @@ impl<'a> Trial<'a> {
         Self { call, plan, storages, expected: None }
     }
 
+    /// Each storage with how it is used; what is bound twice is only read.
     fn bindings(&self) -> impl Iterator<Item = (&Storage, Binding)> {
-        self.storages.iter().zip(self.call.kernel.bindings())
+        let regions = self.plan.calls.iter().flat_map(|call| &call.regions).zip(self.call.kernel.bindings());
+        regions.map(|(region, binding)| (&self.storages[region.buffer], binding))
     }
 
     /// Numbers without a pattern between -1 and 1; integers stay 0, which is a valid index into anything.
