@@ -322,11 +322,18 @@ pub fn convolution_plus(r: &mut Recorder, x: Value, w: Value, added: Added, wind
         if let Some(dw) = r.gradient_target(w) {
             grad_weight(r, geometry, x, dy, dw)?;
         }
-        if let Some(target) = bias.and_then(|bias| r.gradient_target(bias)) {
-            sum_rows(r, dy, 1, geometry.out_pixels(), outputs, target)?;
-        }
-        if let Some(target) = per_picture.and_then(|value| r.gradient_target(value)) {
+        // The sums over each picture's pixels are also what the bias's gradient is made of.
+        let of_pictures = per_picture.filter(|&value| r.needs_gradient(value)).map(|_| r.f32(&[pictures, outputs]));
+        if let (Some(sums), Some(per_picture)) = (of_pictures, per_picture) {
+            let target = Target { value: sums, accumulate: false };
             sum_rows(r, dy, pictures, geometry.out_height() * geometry.out_width(), outputs, target)?;
+            r.pass_gradient(per_picture, sums);
+        }
+        if let Some(target) = bias.and_then(|bias| r.gradient_target(bias)) {
+            match of_pictures {
+                Some(sums) => sum_rows(r, sums, 1, pictures, outputs, target)?,
+                None => sum_rows(r, dy, 1, geometry.out_pixels(), outputs, target)?,
+            }
         }
         if let Some(residual) = residual {
             r.pass_gradient(residual, dy);
