@@ -1,14 +1,18 @@
-// y = x * w (+ bias): a product of [output pixels] x [kernel row, kernel column, input channel], gathered from x while
+// y = x * w (+ bias + a value for each picture and channel + residual): a product of [output pixels] x [kernel row, kernel column, input channel], gathered from x while
 // it is loaded, with the weight as [kernel row, kernel column, input channel] x [output channel].
 struct Parameters {
     geometry: Geometry,
     @align(16) has_bias: u32,
+    has_per_picture: u32,
+    has_residual: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read> per_picture: array<f32>; // [picture][output]
+@group(0) @binding(5) var<storage, read> residual: array<f32>; // as y
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
 fn store(pixel: u32, output: u32, value: vec4<f32>) {
     let g = parameters.geometry;
@@ -20,6 +24,12 @@ fn store(pixel: u32, output: u32, value: vec4<f32>) {
             var sum = value[i];
             if parameters.has_bias != 0u {
                 sum += bias[output + i];
+            }
+            if parameters.has_per_picture != 0u {
+                sum += per_picture[pixel / (g.out_height * g.out_width) * g.outputs + output + i];
+            }
+            if parameters.has_residual != 0u {
+                sum += residual[pixel * g.outputs + output + i];
             }
             y[pixel * g.outputs + output + i] = sum;
         }
