@@ -2,7 +2,9 @@
 
 use super::{Device, PlanId};
 use crate::error::{Error, Result};
-use crate::plan::{Aligned, Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
+use crate::plan::{
+    Aligned, Binding, Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin,
+};
 use std::collections::HashMap;
 
 /// The numbers that the host computes with: `f32` to work, `f64` to check gradients.
@@ -25,7 +27,8 @@ impl HostNumber for f64 {
 
 /// A plan with its slots. The storages' places in `buffers` are empty while the plan does not run.
 struct Loaded<T> {
-    calls: Vec<Call>,
+    /// With their kernels' bindings.
+    calls: Vec<(Call, Vec<Binding>)>,
     buffers: Vec<HostBuffer<T>>,
     storages: Vec<(usize, Storage)>,
 }
@@ -139,7 +142,8 @@ impl<T: HostNumber> Device for Host<T> {
                 }
             })
             .collect::<Result<_>>()?;
-        self.plans.push(Some(Loaded { calls: plan.calls.clone(), buffers, storages }));
+        let calls = plan.calls.iter().map(|call| (call.clone(), call.kernel.bindings())).collect();
+        self.plans.push(Some(Loaded { calls, buffers, storages }));
         Ok(PlanId(self.plans.len() - 1))
     }
 
@@ -164,9 +168,9 @@ impl<T: HostNumber> Device for Host<T> {
         let (calls, buffers, reference) = (&loaded.calls, &mut loaded.buffers, self.reference);
         // As one of the pool's threads, which need not be woken for every call.
         rayon::scope(|_| {
-            for call in calls {
+            for (call, bindings) in calls {
                 let kernel = &*call.kernel;
-                crate::plan::with_bindings(buffers, &kernel.bindings(), &call.regions, step, |io| {
+                crate::plan::with_bindings(buffers, bindings, &call.regions, step, |io| {
                     T::compute(kernel, io, reference);
                 });
             }
