@@ -23,7 +23,7 @@ pub(crate) fn for_tasks(count: usize, work: impl Fn(usize) + Sync) {
     if count == 1 {
         return work(0);
     }
-    (0..count).into_par_iter().for_each(|task| work(task));
+    (0..count).into_par_iter().for_each(&work);
 }
 
 /// Calls `work(first, piece)` on pieces of `out`, on all cores; `first` is the index of the piece's first element.

@@ -2,7 +2,9 @@
 
 use super::{Device, PlanId};
 use crate::error::{Error, Result};
-use crate::plan::{Aligned, Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
+use crate::plan::{
+    Aligned, Binding, Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin,
+};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -26,7 +28,8 @@ impl HostNumber for f64 {
 
 /// A plan with its slots. The storages' places in `buffers` are empty while the plan does not run.
 struct Loaded<T> {
-    calls: Vec<Call>,
+    /// With their kernels' bindings.
+    calls: Vec<(Call, Vec<Binding>)>,
     buffers: Vec<HostBuffer<T>>,
     storages: Vec<(usize, Storage)>,
 }
@@ -142,7 +145,8 @@ impl<T: HostNumber> Device for Host<T> {
                 }
             })
             .collect::<Result<_>>()?;
-        self.plans.push(Some(Loaded { calls: plan.calls.clone(), buffers, storages }));
+        let calls = plan.calls.iter().map(|call| (call.clone(), call.kernel.bindings())).collect();
+        self.plans.push(Some(Loaded { calls, buffers, storages }));
         Ok(PlanId(self.plans.len() - 1))
     }
 
@@ -168,9 +172,9 @@ impl<T: HostNumber> Device for Host<T> {
         let clock = &mut self.clock;
         // As one of the pool's threads, which need not be woken for every call.
         rayon::scope(|_| {
-            for call in calls {
+            for (call, bindings) in calls {
                 let kernel = &*call.kernel;
-                crate::plan::with_bindings(buffers, &kernel.bindings(), &call.regions, step, |io| {
+                crate::plan::with_bindings(buffers, bindings, &call.regions, step, |io| {
                     T::compute(kernel, io, reference);
                 });
                 if let Some(clock) = clock {

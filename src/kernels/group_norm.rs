@@ -1,5 +1,6 @@
 //! Group normalisation (Wu & He 2018, arXiv 1803.08494), alone or followed by SiLU in the same pass.
 
+use super::product::Scratch;
 use super::silu::{silu_of, silu_slope};
 use super::sum_rows::sum_rows;
 use super::vector::sigmoid;
@@ -97,19 +98,24 @@ impl Kernel for Statistics {
         parallel::for_rows(statistics, groups * 2, #[inline(always)] |picture, statistics| {
             let x = &x[picture * pixels * channels..][..pixels * channels];
             let of_group = |sums: &[f32], group: usize| sums[group * size..][..size].iter().sum::<f32>() / count;
-            let mut sums = vec![0.0; channels];
-            for x in x.chunks_exact(channels) {
-                sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
-            }
-            let means: Vec<f32> = (0..channels).map(|channel| of_group(&sums, channel / size)).collect();
-            sums.fill(0.0);
-            for x in x.chunks_exact(channels) {
-                sums.iter_mut().zip(x).zip(&means).for_each(|((sum, &x), &mean)| *sum += (x - mean) * (x - mean));
-            }
-            for (group, statistics) in statistics.chunks_exact_mut(2).enumerate() {
-                statistics[0] = means[group * size];
-                statistics[1] = (of_group(&sums, group) + self.epsilon).sqrt().recip();
-            }
+            Scratch::with(#[inline(always)] |scratch| {
+                let (sums, means) = scratch.take(2 * channels).split_at_mut(channels);
+                sums.fill(0.0);
+                for x in x.chunks_exact(channels) {
+                    sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
+                }
+                for (group, means) in means.chunks_exact_mut(size).enumerate() {
+                    means.fill(of_group(sums, group));
+                }
+                sums.fill(0.0);
+                for x in x.chunks_exact(channels) {
+                    sums.iter_mut().zip(x).zip(&*means).for_each(|((sum, &x), &mean)| *sum += (x - mean) * (x - mean));
+                }
+                for (group, statistics) in statistics.chunks_exact_mut(2).enumerate() {
+                    statistics[0] = means[group * size];
+                    statistics[1] = (of_group(sums, group) + self.epsilon).sqrt().recip();
+                }
+            });
         });
     }
 }
@@ -158,7 +164,7 @@ impl Kernel for Apply {
         let picture_len = self.sizes.pixels * self.sizes.channels;
         parallel::for_rows(y, picture_len, #[inline(always)] |picture, y| {
             let channels = self.sizes.channels;
-            let (means, mut scales) = by_channel(&self.sizes, statistics, picture);
+            with_channels(&self.sizes, statistics, picture, #[inline(always)] |means, scales, []| {
             scales.iter_mut().zip(weight).for_each(|(scale, &weight)| *scale *= weight);
             let (means, scales, bias) = (&means[..channels], &scales[..channels], &bias[..channels]);
             let rows = y.chunks_exact_mut(channels).zip(x[picture * picture_len..].chunks_exact(channels));
@@ -168,15 +174,31 @@ impl Kernel for Apply {
                     y[c] = if self.silu { z * sigmoid(z) } else { z };
                 }
             }
+            });
         });
     }
 }
 
-/// Mean and 1 / deviation of one picture, repeated for every channel.
+/// Mean and 1 / deviation of one picture, repeated for every channel, and a row for each of `N` more numbers.
 #[inline(always)]
-fn by_channel(sizes: &Sizes, statistics: &[f32], picture: usize) -> (Vec<f32>, Vec<f32>) {
-    let statistics = &statistics[picture * sizes.groups * 2..];
-    (0..sizes.channels).map(|channel| 2 * (channel / sizes.group_channels())).map(|i| (statistics[i], statistics[i + 1])).unzip()
+fn with_channels<const N: usize>(
+    sizes: &Sizes,
+    statistics: &[f32],
+    picture: usize,
+    work: impl FnOnce(&mut [f32], &mut [f32], [&mut [f32]; N]),
+) {
+    let (channels, size) = (sizes.channels, sizes.group_channels());
+    let statistics = &statistics[picture * sizes.groups * 2..][..sizes.groups * 2];
+    Scratch::with(#[inline(always)] |scratch| {
+        let (means, rest) = scratch.take((2 + N) * channels).split_at_mut(channels);
+        let (deviations, mut rest) = rest.split_at_mut(channels);
+        for (group, statistics) in statistics.chunks_exact(2).enumerate() {
+            means[group * size..][..size].fill(statistics[0]);
+            deviations[group * size..][..size].fill(statistics[1]);
+        }
+        let more = std::array::from_fn(|_| rest.split_off_mut(..channels).unwrap_or_default());
+        work(means, deviations, more);
+    });
 }
 
 /// Sums over the pixels of each picture and channel, of dz and of dz xhat, where dz is the gradient before SiLU and
@@ -234,7 +256,7 @@ impl Kernel for BackwardSums {
         let (sum_dz, sum_dz_xhat) = (io.write(5), io.write(6));
         let Sizes { pixels, channels, .. } = self.sizes;
         parallel::for_rows2((sum_dz, channels), (sum_dz_xhat, channels), #[inline(always)] |picture, sum_dz, sum_dz_xhat| {
-            let (means, deviations) = by_channel(&self.sizes, statistics, picture);
+            with_channels(&self.sizes, statistics, picture, #[inline(always)] |means, deviations, []| {
             let (means, deviations) = (&means[..channels], &deviations[..channels]);
             let (weight, bias) = (&weight[..channels], &bias[..channels]);
             let first = picture * pixels * channels;
@@ -250,6 +272,7 @@ impl Kernel for BackwardSums {
                     sum_dz_xhat[c] += dz * xhat;
                 }
             }
+            });
         });
     }
 }
@@ -328,10 +351,9 @@ impl Kernel for BackwardInput {
         let Sizes { pixels, channels, groups, .. } = self.sizes;
         let size = self.sizes.group_channels();
         parallel::for_rows(dx, pixels * channels, #[inline(always)] |picture, dx| {
-            let (means, deviations) = by_channel(&self.sizes, statistics, picture);
+            with_channels(&self.sizes, statistics, picture, #[inline(always)] |means, deviations, [s1, s2]| {
             let (means, deviations) = (&means[..channels], &deviations[..channels]);
             let (weight, bias) = (&weight[..channels], &bias[..channels]);
-            let (mut s1, mut s2) = (vec![0.0; channels], vec![0.0; channels]);
             for group in 0..groups {
                 let [of_dz, of_dz_xhat] = self.group_means(picture, group, weight, sums);
                 s1[group * size..][..size].fill(of_dz);
@@ -347,6 +369,7 @@ impl Kernel for BackwardInput {
                     dx[c] = deviations[c] * (dz * weight[c] - s1[c] - xhat * s2[c]);
                 }
             }
+            });
         });
     }
 }

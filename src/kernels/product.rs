@@ -137,6 +137,14 @@ pub(super) struct Shared(pub(super) *mut f32);
 unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
+impl Shared {
+    /// The pointer moved by `offset` elements.
+    pub(super) unsafe fn at(self, offset: usize) -> Self {
+        // SAFETY: the caller's offset is inside the buffer.
+        Self(unsafe { self.0.add(offset) })
+    }
+}
+
 thread_local! {
     /// Memory that each thread keeps from call to call.
     static KEPT: Cell<Vec<Scratch>> = const { Cell::new(Vec::new()) };
@@ -153,6 +161,7 @@ struct Line([f32; 16]);
 impl Scratch {
     /// Lends `work` memory of this thread's. Inside of it, more can be lent: waiting for other threads, one may take
     /// up another task.
+    #[inline(always)]
     pub(super) fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
         let of_thread = |exchange: &mut dyn FnMut(&mut Vec<Scratch>)| {
             KEPT.with(|kept| {
@@ -178,7 +187,9 @@ impl Scratch {
     }
 }
 
-/// Rows that a task multiplies.
+/// Rows of the largest tile, and a multiple of those of the others.
+const TILE_ROWS: usize = 12;
+/// Rows that a task multiplies at most.
 const TASK_ROWS: usize = 48;
 /// Depth over which sums stay in registers: a panel of it stays in the second cache.
 const TASK_DEPTH: usize = 512;
@@ -270,8 +281,9 @@ pub(super) fn matmul(m: &Matmul, a: &[f32], b: &[f32], bias: Option<&[f32]>, c: 
     // Panels that are there already are not packed.
     let packed = m.b.column != 1 || !m.columns.is_multiple_of(PANEL);
     let panel_len = m.depth * PANEL;
-    let blocks = m.rows.div_ceil(TASK_ROWS);
-    let rows = m.rows.div_ceil(blocks).next_multiple_of(4);
+    // A single product is cut finer, so that the cores share it evenly.
+    let blocks = m.rows.div_ceil(TASK_ROWS).max(if batches < 8 { 8 } else { 1 });
+    let rows = m.rows.div_ceil(blocks).next_multiple_of(TILE_ROWS);
     let blocks = m.rows.div_ceil(rows);
     let c = Shared(c.as_mut_ptr());
     let of_rows = |task: usize, b: Right| {
@@ -279,7 +291,7 @@ pub(super) fn matmul(m: &Matmul, a: &[f32], b: &[f32], bias: Option<&[f32]>, c: 
         let rows = rows.min(m.rows - first);
         let a = a[m.first(m.a, batch) + first * m.a.row..].as_ptr();
         // SAFETY: inside c, as asserted.
-        let c = unsafe { { c }.0.add(m.first(m.c, batch) + first * m.c.row) };
+        let c = unsafe { c.at(m.first(m.c, batch) + first * m.c.row) }.0;
         Scratch::with(|scratch| {
             let scratch = scratch.take(if Rows::in_place(m) { 0 } else { rows * panels * PANEL });
             let a = Left { data: a, row: m.a.row, column: m.a.column };

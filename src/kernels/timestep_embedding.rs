@@ -29,10 +29,9 @@ impl SinusoidalEmbedding {
 
     /// The frequencies in 2^-32 turns a timestep. A timestep times such a number, in wrapping integers, is the angle
     /// less its whole turns: nothing is lost as in reducing a large float.
-    fn phases(&self) -> Vec<u32> {
+    fn phases(&self) -> impl ExactSizeIterator<Item = u32> + use<> {
         let last = (self.frequencies() - self.freq_shift) as f64;
-        let frequency = |i: usize| 10_000_f64.powf(-(i as f64) / last);
-        (0..self.frequencies()).map(|i| (frequency(i) / TAU * TURN).round() as u32).collect()
+        (0..self.frequencies()).map(move |i| (10_000_f64.powf(-(i as f64) / last) / TAU * TURN).round() as u32)
     }
 }
 
@@ -46,13 +45,12 @@ struct Sinusoids {
 impl<T: Real> Twin<T> for Sinusoids {
     fn twin(&self, io: &mut Bindings<T>) {
         let SinusoidalEmbedding { dim, flip_sin_to_cos, .. } = self.embedding;
-        let phases = self.embedding.phases();
         let (timesteps, y) = (io.read_integers(0), io.write(1));
         for (y, &timestep) in y.chunks_exact_mut(dim).zip(timesteps) {
             y.fill(T::zero());
-            let (low, high) = y.split_at_mut(phases.len());
+            let (low, high) = y.split_at_mut(self.embedding.frequencies());
             let (sines, cosines) = if flip_sin_to_cos { (high, low) } else { (low, high) };
-            for ((sine, cosine), &phase) in sines.iter_mut().zip(cosines).zip(&phases) {
+            for ((sine, cosine), phase) in sines.iter_mut().zip(cosines).zip(self.embedding.phases()) {
                 let angle = f64::from(timestep.wrapping_mul(phase)) / TURN * TAU;
                 (*sine, *cosine) = T::from_f64(angle).sin_cos();
             }

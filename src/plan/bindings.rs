@@ -61,6 +61,9 @@ impl<T: Real> HostBuffer<T> {
     }
 }
 
+/// Bindings that a kernel has at most: what every GPU allows a shader.
+const MOST_BINDINGS: usize = 8;
+
 enum Slice<'a, T> {
     Read(&'a [T]),
     Write(&'a mut [T]),
@@ -71,7 +74,7 @@ enum Slice<'a, T> {
 
 /// The slices that one call binds, by binding number (the shader's number less one).
 pub struct Bindings<'a, T> {
-    slices: Vec<Slice<'a, T>>,
+    slices: [Slice<'a, T>; MOST_BINDINGS],
     step: &'a Step,
 }
 
@@ -124,29 +127,26 @@ pub(crate) fn with_bindings<T: Real>(
     run: impl FnOnce(&mut Bindings<T>),
 ) {
     let empty = || HostBuffer::Integer(Aligned::default());
-    let mut written: Vec<HostBuffer<T>> = regions
-        .iter()
-        .zip(kinds)
-        .map(|(region, kind)| match kind.access {
-            Access::Read => empty(),
-            _ => std::mem::replace(&mut buffers[region.buffer], empty()),
-        })
-        .collect();
-    let slices = (regions.iter().zip(kinds).zip(&mut written))
-        .map(|((region, kind), own)| {
-            let range = region.offset..region.offset + region.len;
-            match kind.access {
-                Access::Read => match &buffers[region.buffer] {
-                    HostBuffer::Float(data) => Slice::Read(&data[range]),
-                    HostBuffer::Integer(data) => Slice::ReadIntegers(&data[range]),
-                },
-                _ => match own {
-                    HostBuffer::Float(data) => Slice::Write(&mut data[range]),
-                    HostBuffer::Integer(data) => Slice::WriteIntegers(&mut data[range]),
-                },
-            }
-        })
-        .collect();
+    let mut written: [HostBuffer<T>; MOST_BINDINGS] = std::array::from_fn(|_| empty());
+    for ((region, kind), own) in regions.iter().zip(kinds).zip(&mut written) {
+        if kind.access != Access::Read {
+            *own = std::mem::replace(&mut buffers[region.buffer], empty());
+        }
+    }
+    let mut slices = [const { Slice::Taken }; MOST_BINDINGS];
+    for (((region, kind), own), slice) in regions.iter().zip(kinds).zip(&mut written).zip(&mut slices) {
+        let range = region.offset..region.offset + region.len;
+        *slice = match kind.access {
+            Access::Read => match &buffers[region.buffer] {
+                HostBuffer::Float(data) => Slice::Read(&data[range]),
+                HostBuffer::Integer(data) => Slice::ReadIntegers(&data[range]),
+            },
+            _ => match own {
+                HostBuffer::Float(data) => Slice::Write(&mut data[range]),
+                HostBuffer::Integer(data) => Slice::WriteIntegers(&mut data[range]),
+            },
+        };
+    }
     run(&mut Bindings { slices, step });
     for ((region, kind), own) in regions.iter().zip(kinds).zip(written) {
         if kind.access != Access::Read {

@@ -101,7 +101,11 @@ pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
             if winograd::applies(&mirrored) {
                 return winograd::forward(&mirrored, dy, w, Turn::Half, None, dx);
             }
-            return forward(&mirrored, dy, &turn(g, w), None, dx);
+            return Scratch::with(|scratch| {
+                let turned = scratch.take(w.len());
+                turn(g, w, turned);
+                forward(&mirrored, dy, turned, None, dx);
+            });
         }
     }
     // Otherwise: what each output pixel gives to what it saw, added up picture by picture.
@@ -117,9 +121,8 @@ pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     });
 }
 
-/// w turned by half a turn, as `[kernel row, kernel column, output, input]`.
-fn turn(g: &Geometry, w: &[f32]) -> Vec<f32> {
-    let mut turned = vec![0.0; w.len()];
+/// Turns w by half a turn, to `[kernel row, kernel column, output, input]`.
+fn turn(g: &Geometry, w: &[f32], turned: &mut [f32]) {
     let taps = g.kernel * g.kernel;
     for (tap, turned) in turned.chunks_exact_mut(g.inputs * g.outputs).enumerate() {
         let w = &w[(taps - 1 - tap) * g.inputs * g.outputs..];
@@ -129,7 +132,6 @@ fn turn(g: &Geometry, w: &[f32]) -> Vec<f32> {
             }
         }
     }
-    turned
 }
 
 /// Adds gathered gradients of one picture, laid out as by [`gather`], to the pixels that they came from.

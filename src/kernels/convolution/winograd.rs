@@ -252,29 +252,29 @@ impl WithSimd for TransformWeights<'_> {
         let inputs = WEIGHT_ROWS.min(g.inputs - first_input);
         let first_output = self.panel * PANEL;
         let outputs = PANEL.min(g.outputs - first_output);
-        let mut taps = [[[0.0f32; PANEL]; WEIGHT_ROWS]; 9];
-        for (tap, taps) in taps.iter_mut().enumerate() {
+        let mut taps = [[[0.0f32; PANEL]; 9]; WEIGHT_ROWS];
+        for tap in 0..9 {
             if self.turn == Turn::No {
                 for (input, taps) in taps.iter_mut().enumerate().take(inputs) {
                     let w = &w[(tap * g.inputs + first_input + input) * g.outputs + first_output..][..outputs];
-                    taps[..outputs].copy_from_slice(w);
+                    taps[tap][..outputs].copy_from_slice(w);
                 }
             } else {
                 for output in 0..outputs {
                     let w = &w[((8 - tap) * g.outputs + first_output + output) * g.inputs + first_input..][..inputs];
                     for (taps, w) in taps.iter_mut().zip(w) {
-                        taps[output] = *w;
+                        taps[tap][output] = *w;
                     }
                 }
             }
         }
-        for input in 0..inputs {
+        for (input, taps) in taps.iter().enumerate().take(inputs) {
             for output in (0..PANEL).step_by(S::F32_LANES) {
                 let mut from = [[simd.splat_f32s(0.0); 3]; 3];
                 for (i, from) in from.iter_mut().enumerate() {
                     for (j, from) in from.iter_mut().enumerate() {
                         // SAFETY: vectors divide a panel.
-                        *from = unsafe { load::<S>(taps[3 * i + j][input].as_ptr().add(output)) };
+                        *from = unsafe { load::<S>(taps[3 * i + j].as_ptr().add(output)) };
                     }
                 }
                 let row = (self.panel * g.inputs + first_input + input) * PANEL + output;
@@ -480,7 +480,7 @@ pub(super) fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], partial: &mut [f3
     let splits = partial.len() / g.weight_len();
     let (input_blocks, output_blocks) = (g.inputs.div_ceil(BLOCK), g.outputs.div_ceil(BLOCK));
     let run = tiles.count().div_ceil(splits);
-    let together = run.min(48).next_multiple_of(4);
+    let together = run.min(64).next_multiple_of(4);
     assert!(x.len() >= g.input_len() && dy.len() >= g.output_len());
     let partial = Shared(partial.as_mut_ptr());
     parallel::for_tasks(splits * input_blocks * output_blocks, |task| {
@@ -489,9 +489,8 @@ pub(super) fn grad_weight(g: &Geometry, x: &[f32], dy: &[f32], partial: &mut [f3
         let inputs = range(block / output_blocks, g.inputs);
         let outputs = range(block % output_blocks, g.outputs);
         let (first, end) = ((split * run).min(tiles.count()), ((split + 1) * run).min(tiles.count()));
-        let partial = partial;
         // SAFETY: `partial` holds a weight for each split.
-        let dw = Shared(unsafe { partial.0.add(split * g.weight_len()) });
+        let dw = unsafe { partial.at(split * g.weight_len()) };
         Scratch::with(|scratch| {
             let row = (outputs[1] - outputs[0]).next_multiple_of(PANEL);
             let rows = inputs[1] - inputs[0];
