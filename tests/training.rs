@@ -4,9 +4,11 @@ mod devices;
 
 use aquatint::checkpoint::read_tensors;
 use aquatint::data::{Dataset, Options};
-use aquatint::device::{Device, Host};
+use aquatint::device::gpu::Gpu;
+use aquatint::device::{Choices, Device, Host};
 use aquatint::diffusion::{Request, Sampler, SchedulerConfig};
 use aquatint::nn::UNetConfig;
+use aquatint::plan::{Call, Plan};
 use aquatint::training::{Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -97,6 +99,61 @@ fn a_resumed_run_ends_with_the_same_bits() {
     state.config.training.max_train_steps = 9;
     let found = train(&cut, Run::resume(&cut, state, digits()).unwrap());
     assert_same_bits(&found, &expected);
+}
+
+/// A run goes on with the variants that it was started with, on a device that would choose others.
+#[test]
+fn a_run_keeps_the_variants_that_it_was_tuned_to() {
+    let Some(mut gpu) = devices::gpu(Default::default()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder_of = |name: &str| folder.path().join(name);
+    let train = |gpu: &mut Gpu, folder: &Path, mut run: Run| {
+        run.load(gpu).unwrap();
+        run.train(gpu, |_| {}).unwrap();
+        TrainingState::read(folder).unwrap()
+    };
+    let fresh = || devices::gpu(Default::default()).unwrap();
+    let plain = train(&mut fresh(), &folder_of("plain"), Run::start(&folder_of("plain"), config(4), digits()).unwrap());
+
+    // The last variant of every kernel, where measuring might have chosen any.
+    let trainer = Trainer::new(&config(4), [8, 8]).unwrap();
+    let mut choices = Choices::default();
+    for call in &trainer.plan().calls {
+        choices.choose(call, call.kernel.variants().last().unwrap());
+    }
+    gpu.adopt(&choices);
+    let whole = folder_of("whole");
+    let expected = train(&mut gpu, &whole, Run::start(&whole, config(4), digits()).unwrap());
+    assert!(expected.losses != plain.losses, "the variants add up in the same order: this test shows nothing");
+    assert!(expected.tuned != plain.tuned);
+
+    let cut = folder_of("cut");
+    train(&mut gpu, &cut, Run::start(&cut, config(2), digits()).unwrap());
+    let mut state = TrainingState::read(&cut).unwrap();
+    state.config.training.max_train_steps = 4;
+    let run = Run::resume(&cut, state, digits()).unwrap();
+    let mut other = fresh();
+    run.tune(&mut other, &mut |_, _| {}).unwrap();
+    let found = train(&mut other, &cut, run);
+    assert_same_bits(&found, &expected);
+}
+
+/// What was measured is measured once, is a variant that there is, and decides what runs.
+#[test]
+fn tuning_measures_every_shape_once() {
+    let Some(mut gpu) = devices::gpu(Default::default()) else { return };
+    let trainer = Trainer::new(&config(1), [8, 8]).unwrap();
+    let several = |plan: &Plan| plan.calls.iter().filter(|call| call.kernel.variants().len() > 1).cloned().collect();
+    let calls: Vec<Call> = several(trainer.plan());
+    let mut told = Vec::new();
+    gpu.tune(&[trainer.plan()], &mut |done, total| told.push((done, total))).unwrap();
+    let total = told.len();
+    assert!(total > 0 && total <= calls.len());
+    assert_eq!(told, (1..=total).map(|done| (done, total)).collect::<Vec<_>>());
+    assert!(calls.iter().all(|call| gpu.choices().has(call)));
+    gpu.tune(&[trainer.plan()], &mut |_, _| panic!("measured again")).unwrap();
+    let [first, second] = [0, 1].map(|_| losses(&mut gpu, &config(6)));
+    assert_eq!(first, second);
 }
 
 fn assert_same_bits(found: &TrainingState, expected: &TrainingState) {

@@ -134,11 +134,11 @@ fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> 
     let mut trial = Trial::new(call);
     let mut best: Option<(usize, Duration)> = None;
     let mut refused = None;
-    for number in 0..variants.len() {
+    for (number, variant) in variants.iter().enumerate() {
         if best.is_some() && begun.elapsed() >= BUDGET {
             break;
         }
-        if !super::can_run(&gpu.device, &variants[number]) {
+        if !super::can_run(&gpu.device, variant) {
             continue;
         }
         let forced = gpu.forced.replace(number);
