@@ -6,7 +6,8 @@ use aquatint::checkpoint::read_tensors;
 use aquatint::data::{Dataset, Options};
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::{Request, Sampler, SchedulerConfig};
-use aquatint::nn::UNetConfig;
+use aquatint::nn::{Recompute, UNetConfig};
+use aquatint::plan::Element;
 use aquatint::training::{Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -41,6 +42,11 @@ fn digits() -> Dataset {
 
 /// Losses of a few steps on the first pictures.
 fn losses(device: &mut dyn Device, config: &RunConfig) -> Vec<f32> {
+    losses_and_state(device, config).0
+}
+
+/// Losses of a few steps on the first pictures, then weights, averages, moments and gradients.
+fn losses_and_state(device: &mut dyn Device, config: &RunConfig) -> (Vec<f32>, Vec<Vec<f32>>) {
     let digits = digits();
     let mut trainer = Trainer::new(config, [8, 8]).unwrap();
     let weights = trainer.unet().parameters().initialize(config.training.seed);
@@ -53,7 +59,48 @@ fn losses(device: &mut dyn Device, config: &RunConfig) -> Vec<f32> {
     let mut batch = vec![0.0; 8 * 64];
     batch.chunks_exact_mut(64).enumerate().for_each(|(index, row)| digits.picture(index, false, row));
     let labels = &digits.labels.as_ref().unwrap()[..8];
-    (0..6).map(|n| trainer.step(device, n, &batch, labels).unwrap()).collect()
+    let losses = (0..6).map(|n| trainer.step(device, n, &batch, labels).unwrap()).collect();
+    let floats = trainer.plan().storages().filter(|storage| storage.element() == Element::F32);
+    (losses, floats.map(|storage| device.download(storage).unwrap()).collect())
+}
+
+fn with_recompute(config: &RunConfig, recompute: Recompute) -> RunConfig {
+    RunConfig { training: TrainingConfig { recompute, ..config.training.clone() }, ..config.clone() }
+}
+
+#[test]
+fn recomputing_gives_the_same_bits() {
+    let mut devices: Vec<Box<dyn Device>> = vec![Box::new(Host::<f32>::new())];
+    devices.extend(devices::gpu(Default::default()).map(|gpu| Box::new(gpu) as Box<dyn Device>));
+    let config = RunConfig { unet: small_unet(Some(10)), ..config(6) };
+    let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for mut device in devices {
+        let [none, norm, block] = [Recompute::None, Recompute::Norm, Recompute::Block]
+            .map(|recompute| losses_and_state(&mut *device, &with_recompute(&config, recompute)));
+        for (other, what) in [(norm, "norm"), (block, "block")] {
+            let device = device.description();
+            assert_eq!(bits(&other.0), bits(&none.0), "{what}: losses on {device}");
+            assert_eq!(other.1.len(), none.1.len());
+            for (number, (found, expected)) in other.1.iter().zip(&none.1).enumerate() {
+                assert!(bits(found) == bits(expected), "{what}: storage {number} on {device}");
+            }
+        }
+    }
+}
+
+#[test]
+fn recomputing_saves_memory() {
+    let plans = [Recompute::None, Recompute::Norm, Recompute::Block].map(|recompute| {
+        let unet = UNetConfig { layers_per_block: 2, ..default_unet(32, 32, 3, None) };
+        let trainer = Trainer::new(&with_recompute(&RunConfig { unet, ..config(1) }, recompute), [32, 32]).unwrap();
+        let bytes = trainer.plan().memory().activations;
+        assert!(bytes as f64 <= 1.2 * trainer.plan().most_alive as f64, "{recompute:?}: {bytes} bytes of slots");
+        (bytes, trainer.plan().flops())
+    });
+    let [none, norm, block] = plans;
+    assert!(norm.0 * 4 < none.0 * 3 && block.0 * 2 < none.0, "bytes and operations: {plans:?}");
+    // A second forward pass at most, of three passes that a step has.
+    assert!(norm.1 as f64 <= 1.02 * none.1 as f64 && block.1 as f64 <= 1.34 * none.1 as f64, "{plans:?}");
 }
 
 #[test]

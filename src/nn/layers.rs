@@ -6,6 +6,7 @@ use crate::kernels::convolution::{Window, convolution};
 use crate::kernels::group_norm::{GroupNorm, group_norm};
 use crate::kernels::linear::linear;
 use crate::plan::{Recorder, Storage, Value};
+use serde::{Deserialize, Serialize};
 
 /// A network being recorded: the recorder, and where the parameters and their gradients are.
 pub struct Network<'a> {
@@ -17,9 +18,43 @@ pub struct Network<'a> {
     pub weights: &'a Storage,
     /// The flat buffer of their gradients, where they are wanted.
     pub gradients: Option<&'a Storage>,
+    /// What the backward calls compute again.
+    pub recompute: Recompute,
+}
+
+/// What the backward calls compute again instead of keeping it from the forward calls. The results are the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// Nothing: the fastest.
+    #[default]
+    None,
+    /// What costs a pass over memory: norms with their SiLU, concatenations, upsampled pictures.
+    Norm,
+    /// Everything inside residual and attention blocks: the least memory, for a second forward pass.
+    Block,
 }
 
 impl Network<'_> {
+    /// Records a block, of whose values only the output is kept if blocks are recomputed.
+    pub(super) fn block(&mut self, forward: impl FnOnce(&mut Network) -> Result<Value>) -> Result<Value> {
+        let Self { parameters, weights, gradients, recompute, .. } = *self;
+        match recompute {
+            Recompute::None | Recompute::Norm => forward(self),
+            Recompute::Block => {
+                self.r.recompute(|r| forward(&mut Network { r, parameters, weights, gradients, recompute }))
+            }
+        }
+    }
+
+    /// A value that is cheap to compute again.
+    pub(super) fn cheap(&mut self, value: Value) -> Value {
+        if self.recompute != Recompute::None {
+            self.r.forget(value);
+        }
+        value
+    }
+
     /// A parameter as a value.
     pub fn value(&mut self, id: ParameterId) -> Value {
         self.value_shaped(id, &self.parameters.get(id).device_shape())
@@ -118,6 +153,7 @@ impl Norm {
     /// Any `[pictures, .., channels]` to the same.
     pub(super) fn record(&self, net: &mut Network, x: Value) -> Result<Value> {
         let (weight, bias) = (net.value(self.weight), net.value(self.bias));
-        group_norm(net.r, x, weight, bias, self.norm)
+        let y = group_norm(net.r, x, weight, bias, self.norm)?;
+        Ok(net.cheap(y))
     }
 }

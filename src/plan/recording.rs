@@ -1,6 +1,6 @@
 //! The finished list of calls.
 
-use super::kernel::Kernel;
+use super::kernel::{Access, Kernel};
 use super::storage::{Element, Storage};
 use std::sync::Arc;
 
@@ -22,6 +22,18 @@ pub struct Call {
     pub kernel: Arc<dyn Kernel>,
     /// What each of the kernel's bindings is bound to.
     pub regions: Vec<Region>,
+}
+
+impl Call {
+    /// The regions that it writes.
+    pub fn written(&self) -> impl Iterator<Item = &Region> {
+        let bindings = self.kernel.bindings();
+        self.regions
+            .iter()
+            .zip(bindings)
+            .filter(|(_, binding)| binding.access != Access::Read)
+            .map(|(region, _)| region)
+    }
 }
 
 /// A buffer that a plan uses.
@@ -64,6 +76,8 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// What the calls' regions point into.
     pub buffers: Vec<Place>,
+    /// The most bytes of slots that hold something needed at one time: no sharing of slots needs less.
+    pub most_alive: u64,
 }
 
 /// How many bytes a plan needs on a device that computes in `f32`.

@@ -3,7 +3,7 @@
 use crate::data::Fit;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
-use crate::nn::{BlockType, SampleSize, UNetConfig};
+use crate::nn::{BlockType, Recompute, SampleSize, UNetConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -50,6 +50,8 @@ pub struct TrainingConfig {
     pub checkpointing_steps: usize,
     /// Makes everything random.
     pub seed: u64,
+    /// What is computed twice to save memory.
+    pub recompute: Recompute,
 }
 
 impl Default for TrainingConfig {
@@ -73,6 +75,7 @@ impl Default for TrainingConfig {
             ema_max_decay: 0.9999,
             checkpointing_steps: 1000,
             seed: 0,
+            recompute: Recompute::None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A training run: pictures in the run's order, steps, checkpoints, and everything that its folder holds.
 
-use super::config::RunConfig;
+use super::config::{RunConfig, TrainingConfig};
 use super::order::Order;
 use super::state::{FILE, TrainingState};
 use super::trainer::{MemoryTable, Trainer};
@@ -10,7 +10,7 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::diffusion::{Request, Sampler};
 use crate::error::{Error, Result};
-use crate::nn::SampleSize;
+use crate::nn::{Recompute, SampleSize};
 use crate::pictures::{Pictures, loss_curve};
 use std::collections::BTreeMap;
 use std::fs;
@@ -191,10 +191,13 @@ impl Run {
         if let Err(Error::OutOfMemory(why)) = loaded {
             self.trainer.unload(device);
             let batch = self.config.training.train_batch_size;
-            let advice = match self.batch_that_fits(device) {
+            let mut advice = match self.batch_that_fits(device) {
                 Some(fitting) => format!("a batch of {fitting} would fit"),
                 None => "not even a batch of 1 would fit".into(),
             };
+            if self.would_fit(device, |training| training.recompute = Recompute::Block) {
+                advice += ", and with --recompute block this one would";
+            }
             return Err(Error::OutOfMemory(format!("batch {batch}: {why}; {advice}")));
         }
         loaded?;
@@ -214,12 +217,17 @@ impl Run {
     /// The largest half, quarter, ... of the batch that the device has room for.
     fn batch_that_fits(&self, device: &mut dyn Device) -> Option<usize> {
         let halves = std::iter::successors(Some(self.config.training.train_batch_size / 2), |batch| Some(batch / 2));
-        halves.take_while(|&batch| batch > 0).find(|&batch| {
-            let mut config = self.config.clone();
-            config.training.train_batch_size = batch;
-            let smaller = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0));
-            smaller.is_ok_and(|smaller| device.has_room(smaller.trainer.plan(), smaller.sampler.memory().activations))
-        })
+        halves
+            .take_while(|&batch| batch > 0)
+            .find(|&batch| self.would_fit(device, |training| training.train_batch_size = batch))
+    }
+
+    /// Whether the device has room for the run with another configuration.
+    fn would_fit(&self, device: &mut dyn Device, change: impl FnOnce(&mut TrainingConfig)) -> bool {
+        let mut config = self.config.clone();
+        change(&mut config.training);
+        let other = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0));
+        other.is_ok_and(|other| device.has_room(other.trainer.plan(), other.sampler.memory().activations))
     }
 
     /// Takes the steps that are left, writing a checkpoint every `checkpointing_steps` and at the end.

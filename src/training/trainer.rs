@@ -78,6 +78,7 @@ impl Trainer {
             parameters: unet.parameters(),
             weights: &state.parameters,
             gradients: Some(&state.gradients),
+            recompute: training.recompute,
         };
         let prediction = unet.record(&mut net, noisy.sample, noisy.timesteps, label_value)?;
         let loss = mse(&mut r, prediction, noisy.noise)?;
