@@ -20,6 +20,33 @@ pub struct Built {
     pub gradients: Vec<(usize, Storage)>,
 }
 
+impl Built {
+    /// In how many ways a GPU can run it: the most variants that one of its kernels has.
+    pub fn variants(&self) -> usize {
+        self.plan.calls.iter().map(|call| call.kernel.variants().len()).max().unwrap_or(1)
+    }
+
+    /// What its kernels run when the device is forced to a variant of this number, where they have several.
+    pub fn variant_names(&self, number: usize) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for call in &self.plan.calls {
+            let variants = call.kernel.variants();
+            let name = variants[number.min(variants.len() - 1)].name;
+            if variants.len() > 1 && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Frees the memory of everything that it has on a device.
+    pub fn release(&self, device: &mut dyn Device) {
+        let gradients = self.gradients.iter().map(|(_, storage)| storage);
+        let all = self.inputs.iter().chain(&self.upstream).chain(&self.outputs).chain(gradients);
+        all.for_each(|storage| device.release(storage));
+    }
+}
+
 /// Where an operation is put for a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
@@ -126,6 +153,28 @@ pub fn run(case: &Case, built: &Built, device: &mut dyn Device) -> Result<Vec<Te
     tensors
 }
 
+/// Compares a device with the twins in one case, once for every variant that the case's kernels have on the device.
+///
+/// # Errors
+/// The device's, or what the operation says of its shapes.
+pub fn compare_variants(case: &Case, device: &mut dyn Device) -> Result<Vec<Outcome>> {
+    let built = build(case, Position::Alone)?;
+    let numbers = if device.has_variants() { built.variants() } else { 1 };
+    let outcomes = (0..numbers)
+        .map(|number| {
+            device.force_variant(Some(number));
+            let outcome = compare(case, &built, device)?;
+            let name = match built.variant_names(number) {
+                names if numbers > 1 => format!("{} [{}]", case.name, names.join(", ")),
+                _ => case.name.clone(),
+            };
+            Ok(Outcome { name, ..outcome })
+        })
+        .collect();
+    device.force_variant(None);
+    outcomes
+}
+
 /// How far a device is from the twins in one case.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -158,15 +207,14 @@ pub fn relative_difference(found: &[f32], expected: &[f64]) -> f64 {
         / scale
 }
 
-/// Compares a device with the twins in `f64` in one case.
+/// Compares a device with the twins in `f64` in one case, as it has been [built](build).
 ///
 /// # Errors
 /// The device's.
-pub fn compare(case: &Case, device: &mut dyn Device) -> Result<Outcome> {
-    let built = build(case, Position::Alone)?;
-    let found = run(case, &built, device)?;
+pub fn compare(case: &Case, built: &Built, device: &mut dyn Device) -> Result<Outcome> {
+    let found = run(case, built, device)?;
     let mut reference = Host::<f64>::reference();
-    let expected = run(case, &built, &mut reference)?;
+    let expected = run(case, built, &mut reference)?;
     let storages = built.outputs.iter().chain(built.gradients.iter().map(|(_, storage)| storage));
     let mut worst = 0.0f64;
     for ((found, expected), storage) in found.iter().zip(&expected).zip(storages) {
@@ -176,7 +224,6 @@ pub fn compare(case: &Case, device: &mut dyn Device) -> Result<Outcome> {
             _ => f64::INFINITY,
         });
     }
-    built.inputs.iter().chain(&built.upstream).chain(&built.outputs).for_each(|storage| device.release(storage));
-    built.gradients.iter().for_each(|(_, storage)| device.release(storage));
+    built.release(device);
     Ok(Outcome { name: case.name.clone(), difference: worst, tolerance: case.tolerance })
 }

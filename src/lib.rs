@@ -5,6 +5,7 @@
 //! configuration from kernels.
 
 pub mod atomic_file;
+pub mod bench;
 pub mod check;
 pub mod checkpoint;
 pub mod cli;

@@ -2,7 +2,7 @@
 
 mod devices;
 
-use aquatint::check::{Built, Position, Tensor, build, compare, run, upload};
+use aquatint::check::{Built, Position, Tensor, build, compare_variants, run, upload};
 use aquatint::device::{Device, Host};
 use aquatint::kernels::{Case, cases};
 use aquatint::plan::Step;
@@ -15,8 +15,11 @@ fn for_every_case(mut check: impl FnMut(&Case) -> Result<(), String>) {
 }
 
 fn within_tolerance(case: &Case, device: &mut dyn Device) -> Result<(), String> {
-    let outcome = compare(case, device).map_err(|error| error.to_string())?;
-    if outcome.passed() { Ok(()) } else { Err(format!("{:.2e} > {:.0e}", outcome.difference, outcome.tolerance)) }
+    let outcomes = compare_variants(case, device).map_err(|error| error.to_string())?;
+    match outcomes.iter().find(|outcome| !outcome.passed()) {
+        Some(wrong) => Err(format!("{}: {:.2e} > {:.0e}", wrong.name, wrong.difference, wrong.tolerance)),
+        None => Ok(()),
+    }
 }
 
 #[test]
@@ -87,21 +90,30 @@ fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
     for_every_case(|case| {
         within_tolerance(case, &mut guarded)?;
         let built = build(case, Position::Alone).map_err(|error| error.to_string())?;
-        let unchecked = run(case, &built, &mut guarded).map_err(|error| error.to_string())?;
-        if !guarded.guards_are_intact().map_err(|error| error.to_string())? {
-            return Err("wrote outside its buffers".into());
+        for variant in 0..built.variants() {
+            let names = built.variant_names(variant);
+            guarded.force_variant(Some(variant));
+            checked.force_variant(Some(variant));
+            let unchecked = run(case, &built, &mut guarded).map_err(|error| error.to_string())?;
+            if !guarded.guards_are_intact().map_err(|error| error.to_string())? {
+                return Err(format!("{names:?} wrote outside its buffers"));
+            }
+            let with_checks = run(case, &built, &mut checked).map_err(|error| error.to_string())?;
+            built.release(&mut guarded);
+            built.release(&mut checked);
+            let same = unchecked.iter().zip(&with_checks).all(|pair| match pair {
+                (Tensor::Floats(a), Tensor::Floats(b)) => {
+                    a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()))
+                }
+                (a, b) => a == b,
+            });
+            if !same {
+                return Err(format!("{names:?}: checked and unchecked shaders differ"));
+            }
         }
-        let with_checks = run(case, &built, &mut checked).map_err(|error| error.to_string())?;
-        let same = unchecked.iter().zip(&with_checks).all(|pair| match pair {
-            (Tensor::Floats(a), Tensor::Floats(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
-            (a, b) => a == b,
-        });
-        let gradients = built.gradients.iter().map(|(_, storage)| storage);
-        for storage in built.inputs.iter().chain(&built.upstream).chain(&built.outputs).chain(gradients) {
-            guarded.release(storage);
-            checked.release(storage);
-        }
-        if same { Ok(()) } else { Err("checked and unchecked shaders differ".into()) }
+        guarded.force_variant(None);
+        checked.force_variant(None);
+        Ok(())
     });
 }
 

@@ -3,7 +3,7 @@
 
 use aquatint::check::{Position, build};
 use aquatint::kernels::cases;
-use aquatint::plan::{Access, Call, Element, Kernel, Shader, Step};
+use aquatint::plan::{Access, Call, Element, Shader, Step, Variant};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 use std::collections::{BTreeSet, HashMap};
@@ -28,7 +28,8 @@ fn files(folder: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_shader_is_used_by_a_case() {
-    let shaders: Vec<Shader> = calls().iter().map(|call| call.kernel.shader()).collect();
+    let variants = calls().into_iter().flat_map(|call| call.kernel.variants());
+    let shaders: Vec<Shader> = variants.map(|variant| variant.shader).collect();
     let used: BTreeSet<&str> = shaders.iter().map(|shader| shader.name).collect();
     let there = files("shaders");
     assert_eq!(used, there.iter().map(|(name, _)| name.as_str()).collect());
@@ -38,32 +39,34 @@ fn every_shader_is_used_by_a_case() {
     }
 }
 
-/// A kernel's module as a device compiles it: validated, with its override constants.
-fn specialize(kernel: &dyn Kernel) -> (Module, ModuleInfo) {
-    let Shader { name, .. } = kernel.shader();
-    let source = kernel.shader().source();
+/// A variant's module as a device compiles it: validated, with its override constants.
+fn specialize(variant: Variant) -> (Module, ModuleInfo) {
+    let name = variant.shader.name;
+    let source = variant.shader.source();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
-    let constants = kernel.constants().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    let constants = variant.constants.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
     let entry = Some((ShaderStage::Compute, "main"));
     let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants).unwrap();
     (module.into_owned(), info.into_owned())
 }
 
-/// One module for every shader and set of constants, with the kernels that run it.
-fn specializations() -> Vec<(Module, ModuleInfo, Vec<Call>)> {
-    let mut all: HashMap<_, (Module, ModuleInfo, Vec<Call>)> = HashMap::new();
+/// One module for every shader and set of constants: the shader's name, the module, the calls that run it.
+fn specializations() -> Vec<(&'static str, Module, ModuleInfo, Vec<Call>)> {
+    let mut all: HashMap<_, (&'static str, Module, ModuleInfo, Vec<Call>)> = HashMap::new();
     for call in calls() {
-        let constants = call.kernel.constants().into_iter().map(|(name, value)| (name, value.to_bits()));
-        let key = (call.kernel.shader().name, constants.collect::<Vec<_>>());
-        let (.., users) = all.entry(key).or_insert_with(|| {
-            let (module, info) = specialize(&*call.kernel);
-            (module, info, Vec::new())
-        });
-        users.push(call);
+        for variant in call.kernel.variants() {
+            let name = variant.shader.name;
+            let constants = variant.constants.iter().map(|&(name, value)| (name, value.to_bits()));
+            let (.., users) = all.entry((name, constants.collect::<Vec<_>>())).or_insert_with(|| {
+                let (module, info) = specialize(variant);
+                (name, module, info, Vec::new())
+            });
+            users.push(call.clone());
+        }
     }
     all.into_values().collect()
 }
@@ -77,8 +80,7 @@ fn size(module: &Module, variable: &GlobalVariable) -> u32 {
 
 #[test]
 fn every_shader_translates_to_spirv_msl_and_hlsl() {
-    for (module, info, users) in specializations() {
-        let name = users[0].kernel.shader().name;
+    for (name, module, info, _) in specializations() {
         naga::back::spv::write_vec(&module, &info, &Default::default(), None)
             .unwrap_or_else(|error| panic!("{name} to SPIR-V: {error}"));
         naga::back::msl::write_string(&module, &info, &Default::default(), &Default::default())
@@ -92,8 +94,7 @@ fn every_shader_translates_to_spirv_msl_and_hlsl() {
 
 #[test]
 fn every_shader_stays_within_the_limits_of_every_device() {
-    for (module, _, users) in specializations() {
-        let name = users[0].kernel.shader().name;
+    for (name, module, ..) in specializations() {
         let [entry] = &module.entry_points[..] else { panic!("{name}: not one entry point") };
         assert_eq!((entry.stage, entry.name.as_str()), (ShaderStage::Compute, "main"), "{name}");
         let threads: u32 = entry.workgroup_size.iter().product();
@@ -109,7 +110,7 @@ fn every_shader_stays_within_the_limits_of_every_device() {
 
 #[test]
 fn bindings_are_what_the_kernels_say() {
-    for (module, _, users) in specializations() {
+    for (_, module, _, users) in specializations() {
         let variables: HashMap<(u32, u32), &GlobalVariable> = (module.global_variables.iter())
             .filter_map(|(_, variable)| variable.binding.as_ref().map(|place| ((place.group, place.binding), variable)))
             .collect();

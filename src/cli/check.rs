@@ -1,6 +1,6 @@
 //! `aquatint check`
 
-use super::DeviceFlag;
+use super::device::DeviceFlag;
 use super::output::say;
 use super::progress::Progress;
 use crate::check;
@@ -32,9 +32,9 @@ impl Check {
         let mut progress = Progress::new("checking", 0, cases.len());
         let mut outcomes = Vec::new();
         for (index, case) in cases.iter().enumerate() {
-            outcomes.push(check::compare(case, &mut *device).unwrap_or_else(|error| {
+            outcomes.extend(check::compare_variants(case, &mut *device).unwrap_or_else(|error| {
                 progress.say(&format!("{}: {error}", case.name));
-                check::Outcome { name: case.name.clone(), difference: f64::INFINITY, tolerance: case.tolerance }
+                vec![check::Outcome { name: case.name.clone(), difference: f64::INFINITY, tolerance: case.tolerance }]
             }));
             progress.at(index + 1, || case.name.clone());
         }
@@ -45,7 +45,7 @@ impl Check {
             say!("{:<60} {:>10.1e} {:>8.0e}{verdict}", outcome.name, outcome.difference, outcome.tolerance);
         }
         let wrong = outcomes.iter().filter(|outcome| !outcome.passed()).count();
-        say!("{} cases, {wrong} wrong", outcomes.len());
+        say!("{} cases in {} ways, {wrong} wrong", cases.len(), outcomes.len());
         Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

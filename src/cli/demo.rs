@@ -1,6 +1,6 @@
 //! `aquatint demo`
 
-use super::DeviceFlag;
+use super::device::DeviceFlag;
 use super::evaluate::{Figures, rows};
 use super::output::say;
 use super::progress::{Progress, duration};
@@ -82,13 +82,14 @@ impl Demo {
         remove_old_demo(&model)?;
         let training_rows = rows(&train_set, usize::MAX);
         let mut run = Run::start(&model, config, train_set)?;
-        train(&mut run, &mut *device)?;
+        train(&mut run, &mut *device, &self.device)?;
         drop(run);
 
         let model = ModelFolder::read(&model)?;
         let weights = Storage::f32("weights", model.weights.len());
         let size = [shape[0], shape[1]];
         let mut sampler = Sampler::new(&model.unet, &weights, &model.scheduler, SHEET, size)?;
+        self.device.tune(&mut *device, |device, watch| sampler.tune(device, watch))?;
         sampler.load(&mut *device)?;
         device.upload(&weights, 0, &model.weights)?;
         let request = Request { count: JUDGED, steps: STEPS, seed: self.seed + 1, ..Request::default() };

@@ -1,6 +1,6 @@
 //! `aquatint evaluate`
 
-use super::DeviceFlag;
+use super::device::DeviceFlag;
 use super::output::say;
 use super::sample::{draw, picture_size};
 use crate::checkpoint::{ModelFolder, read_tensors};
@@ -132,7 +132,7 @@ impl Evaluate {
         let model = ModelFolder::read(&self.model)?;
         let size = picture_size(&model, None, &self.model)?;
         let request = Request { count: self.count, steps: self.steps, seed: self.seed, ..Request::default() };
-        let drawn = draw(&model, &mut *self.device.open()?, &request, self.batch, size)?;
+        let drawn = draw(&model, &mut *self.device.open()?, &self.device, &request, self.batch, size)?;
         Ok((drawn, [size[0], size[1], model.unet.config().out_channels]))
     }
 }

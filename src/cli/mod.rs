@@ -1,7 +1,9 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`, `bench`.
 
+mod bench;
 mod check;
 mod demo;
+mod device;
 mod devices;
 mod evaluate;
 mod output;
@@ -31,20 +33,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Devices(devices::Devices),
     Check(check::Check),
-}
-
-/// Where the work is done; the same flag on every command.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct DeviceFlag {
-    /// auto, cpu, gpu, gpu:<index> or gpu:<part of a name>; `gpu` alone means hardware
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: String,
-}
-
-impl DeviceFlag {
-    fn open(&self) -> crate::Result<Box<dyn crate::device::Device>> {
-        crate::device::choose(&self.device)
-    }
+    Bench(bench::BenchCommand),
 }
 
 /// Runs the command that was typed: 0, or 1 with one line on standard error, or clap's 2 for a misused flag.
@@ -57,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
+        Command::Bench(bench) => bench.run(),
     };
     match result {
         Ok(code) => code,

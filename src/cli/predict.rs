@@ -1,6 +1,6 @@
 //! `aquatint predict`
 
-use super::DeviceFlag;
+use super::device::DeviceFlag;
 use super::sample::{to_nchw, to_nhwc};
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
 use crate::error::{Error, Result};

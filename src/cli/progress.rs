@@ -1,6 +1,6 @@
 //! Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere.
 
-use super::output::note;
+use super::output::{note, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -57,6 +57,14 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.println(line),
             None => note!("{line}"),
+        }
+    }
+
+    /// A line of results, on standard output.
+    pub(super) fn result(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say!("{line}")),
+            None => say!("{line}"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `aquatint sample`
 
-use super::DeviceFlag;
+use super::device::DeviceFlag;
 use super::output::say;
 use super::progress::Progress;
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
@@ -92,7 +92,7 @@ impl Sample {
         };
         let mut device = self.device.open()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-        let drawn = draw(&model, &mut *device, &request, self.batch, [height, width])?;
+        let drawn = draw(&model, &mut *device, &self.device, &request, self.batch, [height, width])?;
 
         if let Some(path) = &self.tensors {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
@@ -142,6 +142,7 @@ fn read_noise(path: &Path, shape: [usize; 4]) -> Result<Vec<f32>> {
 pub(super) fn draw(
     model: &ModelFolder,
     device: &mut dyn Device,
+    flag: &DeviceFlag,
     request: &Request,
     batch: usize,
     size: [usize; 2],
@@ -150,6 +151,7 @@ pub(super) fn draw(
     let batch = batch.min(request.count);
     let mut sampler = Sampler::new(&model.unet, &weights, &model.scheduler, batch, size)?;
     model.scheduler.leading_timesteps(request.steps)?;
+    flag.tune(device, |device, watch| sampler.tune(device, watch))?;
     sampler.load(device).map_err(|error| match error {
         Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
         other => other,

@@ -1,6 +1,6 @@
 //! `aquatint train`
 
-use super::DeviceFlag;
+use super::device::DeviceFlag;
 use super::output::{note, say};
 use super::progress::{Progress, duration};
 use crate::data::{Dataset, Fit, Options};
@@ -98,7 +98,7 @@ impl Train {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let mut device = self.device.open()?;
         let mut run = if self.resume { self.resume()? } else { self.start()? };
-        train(&mut run, &mut *device)?;
+        train(&mut run, &mut *device, &self.device)?;
         say!("{}: a model that `aquatint sample {0}` draws with", self.out.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -281,7 +281,7 @@ fn learnt_classes(t: &TrainingConfig, dataset: &Dataset) -> Result<Option<usize>
 }
 
 /// Loads a run and takes its steps, with everything that is told on the way.
-pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
+pub(super) fn train(run: &mut Run, device: &mut dyn Device, flag: &DeviceFlag) -> Result<()> {
     let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     let (dataset, config) = (run.dataset(), run.config());
     let [height, width, channels] = dataset.shape();
@@ -297,6 +297,7 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device) -> Result<()> {
         megabytes(memory.activations)
     );
     let (steps, batch) = (config.training.max_train_steps, config.training.train_batch_size);
+    flag.tune(device, |device, watch| run.tune(device, watch))?;
     run.load(device)?;
     let first = run.step();
     if first == steps {

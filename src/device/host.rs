@@ -4,6 +4,7 @@ use super::{Device, PlanId};
 use crate::error::{Error, Result};
 use crate::plan::{Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// The numbers that the host computes with: `f32` to work, `f64` to check gradients.
 pub trait HostNumber: Real {
@@ -35,11 +36,13 @@ pub struct Host<T = f32> {
     storages: HashMap<u64, HostBuffer<T>>,
     plans: Vec<Option<Loaded<T>>>,
     reference: bool,
+    /// When each call was done, while a plan is profiled.
+    clock: Option<Vec<Instant>>,
 }
 
 impl<T: HostNumber> Default for Host<T> {
     fn default() -> Self {
-        Self { storages: HashMap::new(), plans: Vec::new(), reference: false }
+        Self { storages: HashMap::new(), plans: Vec::new(), reference: false, clock: None }
     }
 }
 
@@ -166,9 +169,31 @@ impl<T: HostNumber> Device for Host<T> {
             crate::plan::with_bindings(&mut loaded.buffers, &kernel.bindings(), &call.regions, step, |io| {
                 T::compute(kernel, io, self.reference);
             });
+            if let Some(clock) = &mut self.clock {
+                clock.push(Instant::now());
+            }
         }
         swap(&mut self.storages, &mut loaded.buffers);
         Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn profile(&mut self, plan: PlanId, step: &Step) -> Result<Vec<Duration>> {
+        self.clock = Some(vec![Instant::now()]);
+        let outcome = self.run(plan, step);
+        let clock = self.clock.take().unwrap_or_default();
+        outcome.map(|()| clock.windows(2).map(|pair| pair[1] - pair[0]).collect())
+    }
+
+    fn reset_peak_memory(&mut self) {
+        super::resident::reset_peak();
+    }
+
+    fn peak_memory(&self) -> Option<u64> {
+        super::resident::peak()
     }
 
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {

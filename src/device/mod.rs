@@ -1,14 +1,18 @@
 //! What runs plans: a GPU through wgpu, or the host's cores.
 
 mod choice;
+mod choices;
 pub mod gpu;
 mod host;
+mod resident;
 
 pub use choice::{Chosen, choose, describe, find};
+pub use choices::Choices;
 pub use host::{Host, HostNumber};
 
 use crate::error::Result;
 use crate::plan::{Plan, Step, Storage};
+use std::time::Duration;
 
 /// A plan that a device has loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +35,38 @@ pub trait Device {
     /// Whether a plan that is not loaded would fit, with `more` bytes beside it.
     fn has_room(&mut self, plan: &Plan, more: u64) -> bool;
 
+    /// Measures which variant of a kernel is fastest, for every call of the plans that has several and for which nothing
+    /// was chosen yet. Takes less than a minute: what is left then follows what was measured. `watch` is called with
+    /// (calls done, calls in all). A device with one way to compute everything does nothing.
+    ///
+    /// # Errors
+    /// The device's.
+    fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        let _ = (plans, watch);
+        Ok(())
+    }
+
+    /// What was chosen so far.
+    fn choices(&self) -> Choices {
+        Choices::default()
+    }
+
+    /// Takes over choices, for the plans that are loaded from now on.
+    fn adopt(&mut self, choices: &Choices) {
+        let _ = choices;
+    }
+
+    /// Whether it computes a kernel's variants, rather than the host function that stands for all of them.
+    fn has_variants(&self) -> bool {
+        false
+    }
+
+    /// Computes every kernel of the plans that are loaded from now on with its variant of this number (its last, if it
+    /// has fewer), whatever was chosen; `None` goes back to the choices. For tests and benchmarks.
+    fn force_variant(&mut self, number: Option<usize>) {
+        let _ = number;
+    }
+
     /// Allocates everything that the plan needs and prepares its calls.
     ///
     /// # Errors
@@ -45,6 +81,19 @@ pub trait Device {
 
     /// Runs every call of a plan. May return before the device is done.
     fn run(&mut self, plan: PlanId, step: &Step) -> Result<()>;
+
+    /// Returns when everything that was run is done.
+    fn wait(&mut self) -> Result<()>;
+
+    /// Runs a plan call by call and returns the time that each of its calls took, in their order.
+    fn profile(&mut self, plan: PlanId, step: &Step) -> Result<Vec<Duration>>;
+
+    /// Forgets what [`Device::peak_memory`] has seen so far.
+    fn reset_peak_memory(&mut self);
+
+    /// The most memory in use at a time since [`Device::reset_peak_memory`], in bytes, where it can be measured: the
+    /// process's on the host, the device's on a GPU.
+    fn peak_memory(&self) -> Option<u64>;
 
     /// Writes floats into a storage at `offset`.
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()>;

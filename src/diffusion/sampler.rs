@@ -116,6 +116,16 @@ impl Sampler {
         self.plans.step.memory()
     }
 
+    /// The recording of one step: the network, then the reverse step.
+    pub fn plan(&self) -> &Plan {
+        &self.plans.step
+    }
+
+    /// The recording of the schedule's tables, which the steps read.
+    pub fn tables(&self) -> &Plan {
+        &self.plans.tables
+    }
+
     /// Channels of the pictures.
     pub fn channels(&self) -> usize {
         self.out_channels
@@ -124,6 +134,14 @@ impl Sampler {
     /// Pictures in a batch.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// Measures which variants of its kernels are fastest; see [`Device::tune`].
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        device.tune(&[&self.plans.step], watch)
     }
 
     /// Allocates everything and computes the schedule's tables.

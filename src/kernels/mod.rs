@@ -27,6 +27,7 @@ registry! {
     adam,
     attention,
     average_pool,
+    ceilings,
     channels,
     class_embedding,
     convolution,

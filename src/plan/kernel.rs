@@ -35,6 +35,19 @@ macro_rules! shader {
 }
 pub(crate) use shader;
 
+/// One way for a GPU to compute a kernel. All variants of a kernel have the same bindings and the same parameter block.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// What it is called in tables and where choices are kept; unique within the kernel.
+    pub name: &'static str,
+    /// The WGSL, as for [`Kernel::shader`].
+    pub shader: Shader,
+    /// Values of its `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Workgroups in one dispatch, as for [`Kernel::groups`].
+    pub groups: usize,
+}
+
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -108,6 +121,14 @@ pub trait Kernel: Twin<f32> + Twin<f64> + Debug + Send + Sync {
     /// Workgroups in one dispatch. A device splits them over two dimensions where there are more than its limit;
     /// the shader puts the number together again with `group_number` of the shared file `grid`.
     fn groups(&self) -> usize;
+
+    /// The ways in which a GPU can compute this at these sizes, at least one. The first is taken where nothing was
+    /// measured; a variant that cannot take these sizes is left out. What a device can hold a choice for is one
+    /// kernel at one set of sizes: its [`Debug`] text.
+    fn variants(&self) -> Vec<Variant> {
+        let (shader, constants, groups) = (self.shader(), self.constants(), self.groups());
+        vec![Variant { name: shader.name, shader, constants, groups }]
+    }
 
     /// Floating-point operations, for benchmarks and for cutting long submissions: 2 for a multiply-add.
     fn flops(&self) -> u64 {

@@ -14,7 +14,7 @@ mod sum;
 pub(crate) use bindings::with_bindings;
 pub use bindings::{Bindings, HostBuffer};
 pub(crate) use kernel::shader;
-pub use kernel::{Access, Binding, Kernel, Shader, Twin};
+pub use kernel::{Access, Binding, Kernel, Shader, Twin, Variant};
 pub use real::Real;
 pub use recorder::{Recorder, Target, Value};
 pub use recording::{Call, Memory, Place, Plan, Region};

@@ -34,6 +34,11 @@ impl Call {
             .filter(|(_, binding)| binding.access != Access::Read)
             .map(|(region, _)| region)
     }
+
+    /// What a choice between the kernel's variants is kept for: the kernel and its sizes.
+    pub fn key(&self) -> String {
+        format!("{} {:?}", self.kernel.shader().name, self.kernel)
+    }
 }
 
 /// A buffer that a plan uses.
@@ -99,6 +104,24 @@ impl Memory {
 }
 
 impl Plan {
+    /// A plan of one call, with storages of its own, in the order of its bindings: for measuring it. What the call
+    /// binds twice is one storage.
+    pub fn of_call(call: &Call) -> (Self, Vec<Storage>) {
+        let mut storages: Vec<Storage> = Vec::new();
+        let mut seen: Vec<Region> = Vec::new();
+        let mut regions = Vec::new();
+        for (region, binding) in call.regions.iter().zip(call.kernel.bindings()) {
+            let buffer = seen.iter().position(|other| other == region).unwrap_or_else(|| {
+                storages.push(Storage::new(format!("tensor {}", seen.len()), binding.element, region.len));
+                seen.push(*region);
+                seen.len() - 1
+            });
+            regions.push(Region { buffer, offset: 0, len: region.len });
+        }
+        let buffers = storages.iter().cloned().map(Place::Storage).collect();
+        (Self { calls: vec![Call { kernel: call.kernel.clone(), regions }], buffers, most_alive: 0 }, storages)
+    }
+
     /// What it needs.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();

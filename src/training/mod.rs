@@ -9,5 +9,5 @@ mod trainer;
 pub use config::{RunConfig, Tables, TrainingConfig, default_unet};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
-pub use state::TrainingState;
+pub use state::{TrainingState, Tuned};
 pub use trainer::{MemoryTable, Trainer};

@@ -2,7 +2,7 @@
 
 use super::config::{RunConfig, TrainingConfig};
 use super::order::Order;
-use super::state::{FILE, TrainingState};
+use super::state::{FILE, TrainingState, Tuned};
 use super::trainer::{MemoryTable, Trainer};
 use crate::atomic_file;
 use crate::checkpoint::ModelFolder;
@@ -12,6 +12,7 @@ use crate::diffusion::{Request, Sampler};
 use crate::error::{Error, Result};
 use crate::nn::{Recompute, SampleSize};
 use crate::pictures::{Pictures, loss_curve};
+use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,8 @@ pub struct Run {
     order: Order,
     step: usize,
     losses: Vec<f32>,
+    /// What the run was computed with before.
+    tuned: Tuned,
     /// The buffers to continue with; taken when they are uploaded.
     buffers: Vec<(&'static str, Vec<f32>)>,
 }
@@ -95,6 +98,7 @@ impl Run {
         }
         run.step = state.step;
         run.losses = state.losses;
+        run.tuned = state.tuned;
         let names = run.trainer.buffers().map(|(name, _)| name);
         run.buffers = names.into_iter().filter_map(|name| Some((name, state.buffers.remove(name)?))).collect();
         Ok(run)
@@ -141,6 +145,7 @@ impl Run {
             order,
             step: 0,
             losses: Vec::new(),
+            tuned: Tuned::default(),
             buffers: Vec::new(),
         })
     }
@@ -182,11 +187,26 @@ impl Run {
         table
     }
 
+    fn plans(&self) -> [&Plan; 2] {
+        [self.trainer.plan(), self.sampler.plan()]
+    }
+
+    /// Measures which variants of the run's kernels are fastest, unless the run was started with a choice; see
+    /// [`Device::tune`].
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        device.adopt(self.tuned.choices_on(device));
+        device.tune(&self.plans(), watch)
+    }
+
     /// Allocates everything that the run will need.
     ///
     /// # Errors
     /// [`OutOfMemory`](Error::OutOfMemory) saying which batch would fit; the device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
+        device.adopt(self.tuned.choices_on(device));
         let loaded = self.trainer.load(device).and_then(|()| self.sampler.load(device));
         if let Err(Error::OutOfMemory(why)) = loaded {
             self.trainer.unload(device);
@@ -312,6 +332,7 @@ impl Run {
             step: self.step,
             height_width: [self.dataset.height, self.dataset.width],
             fingerprint: self.fingerprint.clone(),
+            tuned: Tuned::of_plans(device, &self.plans()),
             buffers,
             losses: self.losses.clone(),
         })

@@ -2,13 +2,41 @@
 
 use super::config::RunConfig;
 use crate::checkpoint::{Deferred, deferred, read_tensors, write_deferred};
+use crate::device::{Choices, Device};
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
+use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The name of the file in a run's folder.
 pub const FILE: &str = "training_state.safetensors";
+
+/// The variants of the kernels that a run was computed with, and on what device: going on there, it takes them again,
+/// so that every sum is added up in the same order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tuned {
+    device: String,
+    choices: Choices,
+}
+
+impl Tuned {
+    /// What a device computes these plans with.
+    pub(super) fn of_plans(device: &dyn Device, plans: &[&Plan]) -> Self {
+        match device.has_variants() {
+            true => Self { device: device.description(), choices: device.choices().of_plans(plans) },
+            false => Self::default(),
+        }
+    }
+
+    /// The choices, if they were made on this device; on another one they mean nothing.
+    pub(super) fn choices_on(&self, device: &dyn Device) -> &Choices {
+        static NONE: Choices = Choices::none();
+        if self.device == device.description() { &self.choices } else { &NONE }
+    }
+}
 
 /// A run as it is on disk.
 #[derive(Clone, Debug)]
@@ -21,6 +49,8 @@ pub struct TrainingState {
     pub height_width: [usize; 2],
     /// Number and checksum of the pictures and their labels.
     pub fingerprint: String,
+    /// What it was computed with.
+    pub tuned: Tuned,
     /// The flat buffers, by the names of [`Trainer::buffers`](super::Trainer::buffers).
     pub buffers: BTreeMap<String, Vec<f32>>,
     /// The loss of every step.
@@ -45,8 +75,7 @@ impl TrainingState {
             ("width", self.height_width[1].to_string()),
             ("pictures", self.fingerprint.clone()),
             ("version", env!("CARGO_PKG_VERSION").into()),
-            // Choices that were measured on the device; none are yet.
-            ("tuned", "{}".into()),
+            ("tuned", serde_json::to_string(&self.tuned).map_err(|error| Error::input(error.to_string()))?),
         ];
         write_deferred(&folder.join(FILE), tensors, &metadata)
     }
@@ -88,6 +117,8 @@ impl TrainingState {
                 .collect();
             buffers.insert(buffer.to_string(), unet.parameters().flatten(&tensors, &format!("{source}: {buffer}"))?);
         }
-        Ok(Self { config, step, height_width, fingerprint, buffers, losses })
+        let tuned = serde_json::from_str(text("tuned")?)
+            .map_err(|error| Error::input(format!("{source}: the metadata's tuned: {error}")))?;
+        Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses })
     }
 }

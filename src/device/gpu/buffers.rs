@@ -136,7 +136,7 @@ impl Buffers {
 }
 
 /// Reads `len` words from byte `first` on, in pieces that any device can map.
-fn read_words(
+pub(super) fn read_words(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     buffer: &wgpu::Buffer,

@@ -4,7 +4,7 @@
 use super::buffers::Buffers;
 use super::pipelines::{Pipeline, Pipelines};
 use crate::error::{Error, Result};
-use crate::plan::{Place, Plan, Step};
+use crate::plan::{Place, Plan, Step, Variant};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ const SUBMISSION_SECONDS: f64 = 0.25;
 /// Work in a submission of a plan's first run, whose time tells how fast the device is.
 const FIRST_SUBMISSION_WORK: f64 = 2e9;
 
-struct Dispatch {
+pub(super) struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
     grid: [u32; 2],
@@ -21,10 +21,19 @@ struct Dispatch {
     work: f64,
 }
 
+impl Dispatch {
+    /// Encodes it, in a pass whose group 1 is set.
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+    }
+}
+
 pub(super) struct Loaded {
-    dispatches: Vec<Dispatch>,
-    step: wgpu::Buffer,
-    step_group: wgpu::BindGroup,
+    pub(super) dispatches: Vec<Dispatch>,
+    pub(super) step: wgpu::Buffer,
+    pub(super) step_group: wgpu::BindGroup,
     /// The runs of dispatches that are submitted together, once the device's speed is known.
     submissions: Option<Vec<Range<usize>>>,
     slots: Vec<Option<wgpu::Buffer>>,
@@ -47,7 +56,7 @@ impl Loaded {
         plan: &Plan,
         buffers: &Buffers,
         pipelines: &Pipelines,
-        compiled: Vec<Pipeline>,
+        compiled: Vec<(Variant, Pipeline)>,
     ) -> Result<Self> {
         let slots = (plan.buffers.iter().enumerate())
             .map(|(index, place)| match place {
@@ -58,7 +67,7 @@ impl Loaded {
         let (parameters, parameter_ranges) = parameter_block(device, queue, plan);
         let limit = pipelines.group_limit(device);
         let mut dispatches = Vec::with_capacity(plan.calls.len());
-        for ((call, compiled), range) in plan.calls.iter().zip(compiled).zip(parameter_ranges) {
+        for ((call, (variant, compiled)), range) in plan.calls.iter().zip(compiled).zip(parameter_ranges) {
             let block = wgpu::BufferBinding {
                 buffer: &parameters,
                 offset: range.start,
@@ -74,7 +83,7 @@ impl Loaded {
                 let resource = buffers.binding(buffer, region.offset, region.len)?;
                 entries.push(wgpu::BindGroupEntry { binding, resource });
             }
-            let label = Some(call.kernel.shader().name);
+            let label = Some(variant.name);
             let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label,
                 layout: &compiled.layout,
@@ -84,7 +93,7 @@ impl Loaded {
             dispatches.push(Dispatch {
                 pipeline: compiled.pipeline,
                 group,
-                grid: grid(call.kernel.groups(), limit)?,
+                grid: grid(variant.groups, limit)?,
                 work: call.kernel.flops() as f64 + bytes as f64,
             });
         }
@@ -153,9 +162,7 @@ impl Loaded {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_bind_group(1, &self.step_group, &[]);
         for dispatch in &self.dispatches[range] {
-            pass.set_pipeline(&dispatch.pipeline);
-            pass.set_bind_group(0, &dispatch.group, &[]);
-            pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
+            dispatch.encode(&mut pass);
         }
         drop(pass);
         queue.submit([encoder.finish()])

@@ -4,10 +4,12 @@ mod adapters;
 mod buffers;
 mod commands;
 mod pipelines;
+mod profile;
+mod tuning;
 
 pub use adapters::{Adapter, adapters};
 
-use super::{Device, PlanId};
+use super::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
 use crate::plan::{Call, Element, Plan, Step, Storage};
 use buffers::Buffers;
@@ -15,6 +17,7 @@ use commands::Loaded;
 use pipelines::Pipelines;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How a GPU is opened; the default is what ships.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +42,9 @@ pub struct Gpu {
     buffers: Buffers,
     pipelines: Pipelines,
     plans: Vec<Option<Loaded>>,
+    choices: Choices,
+    /// The variant that every kernel is computed with, instead of what was chosen; see [`Device::force_variant`].
+    forced: Option<usize>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     /// Whether a plan that was unloaded had written outside its slots; for [`Options::guarded`].
     overrun: bool,
@@ -74,6 +80,8 @@ impl Gpu {
             device,
             queue,
             plans: Vec::new(),
+            choices: Choices::default(),
+            forced: None,
             in_flight: VecDeque::new(),
             overrun: false,
             failure,
@@ -189,8 +197,18 @@ impl Device for Gpu {
         }
         let missing: Vec<Storage> = plan.storages().filter(|s| !self.buffers.contains(s)).cloned().collect();
         let loaded = (missing.iter().try_for_each(|storage| self.allocate(storage))).and_then(|()| {
-            let Self { device, queue, buffers, pipelines, .. } = self;
-            let compile = |call: &Call| pipelines.get(device, &*call.kernel);
+            let Self { device, queue, buffers, pipelines, choices, forced, .. } = self;
+            let compile = |call: &Call| {
+                let variant = match forced {
+                    Some(number) => {
+                        let mut variants = call.kernel.variants();
+                        variants.swap_remove((*number).min(variants.len() - 1))
+                    }
+                    None => choices.variant_of(call),
+                };
+                let pipeline = pipelines.get(device, &*call.kernel, &variant)?;
+                Ok((variant, pipeline))
+            };
             let compiled = guarded(device, || plan.calls.iter().map(compile).collect::<Result<Vec<_>>>())?;
             guarded(device, || Loaded::new(device, queue, plan, buffers, pipelines, compiled))
         });
@@ -202,6 +220,26 @@ impl Device for Gpu {
             }
         }
         Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        tuning::tune(self, plans, watch)
+    }
+
+    fn choices(&self) -> Choices {
+        self.choices.clone()
+    }
+
+    fn adopt(&mut self, choices: &Choices) {
+        self.choices.adopt(choices);
+    }
+
+    fn has_variants(&self) -> bool {
+        true
+    }
+
+    fn force_variant(&mut self, number: Option<usize>) {
+        self.forced = number;
     }
 
     fn unload(&mut self, plan: PlanId) {
@@ -221,6 +259,25 @@ impl Device for Gpu {
         let submissions = loaded.run(&self.device, &self.queue, step)?;
         self.in_flight.extend(submissions);
         self.wait_for(IN_FLIGHT)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.wait_for(0)
+    }
+
+    fn profile(&mut self, plan: PlanId, step: &Step) -> Result<Vec<Duration>> {
+        self.wait_for(0)?;
+        let loaded = self.plans[plan.0].as_ref().ok_or_else(|| Error::Device("the plan was unloaded".into()))?;
+        let times = loaded.profile(&self.device, &self.queue, step)?;
+        self.check()?;
+        Ok(times)
+    }
+
+    fn reset_peak_memory(&mut self) {}
+
+    fn peak_memory(&self) -> Option<u64> {
+        // Memory is taken when plans are loaded: what is held now is the most since then.
+        self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
     }
 
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::Options;
 use crate::error::Result;
-use crate::plan::{Access, Kernel};
+use crate::plan::{Access, Kernel, Variant};
 use std::collections::HashMap;
 
 /// A compiled shader and the layout of its bindings.
@@ -45,10 +45,9 @@ impl Pipelines {
         self.options.group_limit.unwrap_or(device.limits().max_compute_workgroups_per_dimension)
     }
 
-    /// The kernel's pipeline, compiled if it is the first of its kind.
-    pub(super) fn get(&mut self, device: &wgpu::Device, kernel: &dyn Kernel) -> Result<Pipeline> {
-        let shader = kernel.shader();
-        let constants = kernel.constants();
+    /// The pipeline of a kernel's variant, compiled if it is the first of its kind.
+    pub(super) fn get(&mut self, device: &wgpu::Device, kernel: &dyn Kernel, variant: &Variant) -> Result<Pipeline> {
+        let Variant { shader, constants, .. } = variant;
         let key = (shader.name, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
         if let Some(pipeline) = self.compiled.get(&key) {
             return Ok(pipeline.clone());
@@ -84,7 +83,7 @@ impl Pipelines {
             entry_point: Some("main"),
             // Every shader writes its workgroup memory before it reads it.
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &constants,
+                constants,
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,

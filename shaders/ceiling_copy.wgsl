@@ -1,0 +1,20 @@
+// out = x, four floats at a time.
+struct Parameters {
+    // Vectors of four.
+    len: u32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let first = group_number(group, groups) * 1024u + thread;
+    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+        out[i] = x[i];
+    }
+}

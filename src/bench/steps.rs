@@ -1,0 +1,104 @@
+//! Whole steps: training, the network forward, one step of sampling.
+
+use super::networks::Reference;
+use super::{Bench, Options, Work, any_step};
+use crate::device::Device;
+use crate::diffusion::{Sampler, SchedulerConfig};
+use crate::error::Result;
+use crate::kernels::{Fill, Input};
+use crate::nn::{Network, Recompute, UNet};
+use crate::plan::{Recorder, Storage};
+use crate::training::{RunConfig, Trainer, TrainingConfig};
+
+/// The three steps of a network.
+pub(super) fn steps(network: &Reference, options: &Options) -> [Bench; 3] {
+    let forward_batch = options.batch.unwrap_or(network.forward_batch);
+    let train_batch = options.batch.unwrap_or(network.train_batch);
+    let [for_train, for_forward, for_sample] = [network.clone(), network.clone(), network.clone()];
+    let name = network.name;
+    [
+        Bench::new(format!("train/{name}/b{train_batch}"), true, move || train(&for_train, train_batch)),
+        Bench::new(format!("forward/{name}/b{forward_batch}"), true, move || forward(&for_forward, forward_batch)),
+        Bench::new(format!("sample/{name}/b{forward_batch}"), true, move || sample(&for_sample, forward_batch)),
+    ]
+}
+
+fn upload(device: &mut dyn Device, storage: &Storage, fill: Fill) -> Result<()> {
+    device.upload(storage, 0, &Input { shape: vec![storage.len()], fill, differentiate: false }.floats(0))
+}
+
+fn timesteps(batch: usize) -> Vec<u32> {
+    (0..batch).map(|picture| (picture * 997 % 1000) as u32).collect()
+}
+
+/// Forward process, network, loss, backward, clipping, optimiser, moving average.
+pub(super) fn train(network: &Reference, batch: usize) -> Result<Work> {
+    let config = RunConfig {
+        unet: network.config.clone(),
+        scheduler: SchedulerConfig::default(),
+        training: TrainingConfig { train_batch_size: batch, ..TrainingConfig::default() },
+    };
+    let trainer = Trainer::new(&config, network.size())?;
+    let plan = trainer.plan().clone();
+    let prepare = move |device: &mut dyn Device| {
+        let weights = trainer.unet().parameters().initialize(0);
+        for storage in trainer.plan().storages() {
+            match storage.name() {
+                "parameters" | "moving average" => device.upload(storage, 0, &weights)?,
+                "pictures" => upload(device, storage, Fill::Uniform(-1.0, 1.0))?,
+                "one" => device.upload(storage, 0, &[1.0])?,
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    Ok(Work { plan, step: any_step(), prepare: Box::new(prepare) })
+}
+
+fn forward(network: &Reference, batch: usize) -> Result<Work> {
+    let unet = UNet::new(&network.config)?;
+    let [height, width] = network.size();
+    let shape = [batch, height, width, network.config.in_channels];
+    let weights = Storage::f32("weights", unet.parameters().len());
+    let (x, t) = (Storage::f32("pictures", shape.iter().product()), Storage::u32("timesteps", batch));
+    let mut r = Recorder::new();
+    let (x_value, t_value) = (r.input(&x, &shape), r.input(&t, &[batch]));
+    let mut net = Network {
+        r: &mut r,
+        parameters: unet.parameters(),
+        weights: &weights,
+        gradients: None,
+        recompute: Recompute::None,
+    };
+    let output = unet.record(&mut net, x_value, t_value, None)?;
+    r.export("output", output);
+    let prepare = move |device: &mut dyn Device| {
+        device.upload(&weights, 0, &unet.parameters().initialize(0))?;
+        device.upload_integers(&t, 0, &timesteps(batch))?;
+        upload(device, &x, Fill::Normal(1.0))
+    };
+    Ok(Work { plan: r.finish(), step: any_step(), prepare: Box::new(prepare) })
+}
+
+/// The network, then the reverse step, as sampling runs them.
+pub(super) fn sample(network: &Reference, batch: usize) -> Result<Work> {
+    let unet = UNet::new(&network.config)?;
+    let weights = Storage::f32("weights", unet.parameters().len());
+    let sampler = Sampler::new(&unet, &weights, &SchedulerConfig::default(), batch, network.size())?;
+    let plan = sampler.plan().clone();
+    let prepare = move |device: &mut dyn Device| {
+        let tables = device.load(sampler.tables())?;
+        device.run(tables, &any_step())?;
+        device.unload(tables);
+        for storage in sampler.plan().storages() {
+            match storage.name() {
+                "weights" => device.upload(storage, 0, &unet.parameters().initialize(0))?,
+                "pictures" => upload(device, storage, Fill::Normal(1.0))?,
+                "timesteps" => device.upload_integers(storage, 0, &timesteps(batch))?,
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    Ok(Work { plan, step: any_step(), prepare: Box::new(prepare) })
+}

@@ -1,0 +1,52 @@
+//! `--device`: opening it, and measuring once which variants of the kernels are fastest on it.
+
+use super::output::note;
+use super::progress::{Progress, duration};
+use crate::device::{Choices, Device};
+use crate::error::Result;
+
+/// Where the work is done; the same flags on every command.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct DeviceFlag {
+    /// auto, cpu, gpu, gpu:<index> or gpu:<part of a name>; `gpu` alone means hardware
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// Takes every GPU kernel as it comes, instead of measuring once which of its variants is fastest
+    #[arg(long)]
+    no_tuning: bool,
+}
+
+impl DeviceFlag {
+    /// Opens the device, with what was measured on it before.
+    pub(super) fn open(&self) -> Result<Box<dyn Device>> {
+        let mut device = crate::device::choose(&self.device)?;
+        if !self.no_tuning {
+            device.adopt(&Choices::cached(&device.description()));
+        }
+        Ok(device)
+    }
+
+    /// Lets `measure` measure what was not measured before, with a progress bar, and keeps it for the next time.
+    pub(super) fn tune(
+        &self,
+        device: &mut dyn Device,
+        measure: impl FnOnce(&mut dyn Device, &mut dyn FnMut(usize, usize)) -> Result<()>,
+    ) -> Result<()> {
+        if self.no_tuning {
+            return Ok(());
+        }
+        let mut progress: Option<Progress> = None;
+        measure(device, &mut |done, total| {
+            progress.get_or_insert_with(|| Progress::new("tuning", 0, total)).at(done, || "kernels".into());
+        })?;
+        if let Some(progress) = progress {
+            let took = duration(progress.seconds());
+            progress.finish();
+            note!("tuning       the fastest kernels for this device were measured in {took}, and are kept");
+            if let Err(error) = device.choices().cache(&device.description()) {
+                note!("tuning       they are kept for this run alone: {error}");
+            }
+        }
+        Ok(())
+    }
+}
