@@ -5,10 +5,10 @@ struct Parameters {
     @align(16) has_bias: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read> w: array<real2>;
+@group(0) @binding(3) var<storage, read> bias: array<real3>;
+@group(0) @binding(4) var<storage, read_write> y: array<real4>;
 
 // x at what kernel row and column `tap` sees from an output pixel, 0 outside.
 fn x_at(pixel: u32, tap: u32, channel: u32) -> f32 {
@@ -19,7 +19,7 @@ fn x_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let in_column = pixel % g.out_width * g.stride + tap % g.kernel - g.before;
     let picture = row / g.out_height;
     if picture < g.pictures && in_row < g.height && in_column < g.width {
-        return x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + channel];
+        return f32(x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + channel]);
     }
     return 0.0;
 }
@@ -41,7 +41,7 @@ fn load_a(pixel: u32, k: u32) -> vec4<f32> {
 fn w_at(k: u32, output: u32) -> f32 {
     let g = parameters.geometry;
     if k < g.kernel * g.kernel * g.inputs && output < g.outputs {
-        return w[k * g.outputs + output];
+        return f32(w[k * g.outputs + output]);
     }
     return 0.0;
 }
@@ -59,9 +59,9 @@ fn store(pixel: u32, output: u32, value: vec4<f32>) {
         if output + i < g.outputs {
             var sum = value[i];
             if parameters.has_bias != 0u {
-                sum += bias[output + i];
+                sum += f32(bias[output + i]);
             }
-            y[pixel * g.outputs + output + i] = sum;
+            y[pixel * g.outputs + output + i] = real4(sum);
         }
     }
 }

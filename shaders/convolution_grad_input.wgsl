@@ -4,9 +4,9 @@ struct Parameters {
     geometry: Geometry,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<real1>;
+@group(0) @binding(2) var<storage, read> w: array<real2>;
+@group(0) @binding(3) var<storage, read_write> dx: array<real3>;
 
 // dy at the output pixel that saw an input pixel through kernel row and column `tap`, 0 where there is none.
 fn dy_at(pixel: u32, tap: u32, channel: u32) -> f32 {
@@ -20,7 +20,7 @@ fn dy_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let picture = row / g.height;
     let divides = below % g.stride == 0u && right % g.stride == 0u;
     if picture < g.pictures && divides && out_row < g.out_height && out_column < g.out_width {
-        return dy[((picture * g.out_height + out_row) * g.out_width + out_column) * g.outputs + channel];
+        return f32(dy[((picture * g.out_height + out_row) * g.out_width + out_column) * g.outputs + channel]);
     }
     return 0.0;
 }
@@ -43,7 +43,7 @@ fn w_at(k: u32, input: u32) -> f32 {
     let g = parameters.geometry;
     let tap = k / g.outputs;
     if tap < g.kernel * g.kernel && input < g.inputs {
-        return w[(tap * g.inputs + input) * g.outputs + k % g.outputs];
+        return f32(w[(tap * g.inputs + input) * g.outputs + k % g.outputs]);
     }
     return 0.0;
 }
@@ -59,7 +59,7 @@ fn store(pixel: u32, input: u32, value: vec4<f32>) {
     }
     for (var i = 0u; i < 4u; i++) {
         if input + i < g.inputs {
-            dx[pixel * g.inputs + input + i] = value[i];
+            dx[pixel * g.inputs + input + i] = real3(value[i]);
         }
     }
 }

@@ -7,9 +7,9 @@ struct Parameters {
     pixels_per_split: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> partials: array<f32>; // [split][weight]
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read> dy: array<real2>;
+@group(0) @binding(3) var<storage, read_write> partials: array<real3>; // [split][weight]
 
 // This workgroup's run of pixels ends here, and its sums begin there.
 var<private> last_pixel: u32;
@@ -24,7 +24,7 @@ fn x_at(row: u32, pixel: u32) -> f32 {
     let in_column = pixel % g.out_width * g.stride + tap % g.kernel - g.before;
     if tap < g.kernel * g.kernel && in_row < g.height && in_column < g.width {
         let picture = out_row / g.out_height;
-        return x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + row % g.inputs];
+        return f32(x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + row % g.inputs]);
     }
     return 0.0;
 }
@@ -38,7 +38,7 @@ fn load_a(row: u32, pixel: u32) -> vec4<f32> {
 
 fn dy_at(pixel: u32, output: u32) -> f32 {
     if pixel < last_pixel && output < parameters.geometry.outputs {
-        return dy[pixel * parameters.geometry.outputs + output];
+        return f32(dy[pixel * parameters.geometry.outputs + output]);
     }
     return 0.0;
 }
@@ -54,7 +54,7 @@ fn store(row: u32, output: u32, value: vec4<f32>) {
     }
     for (var i = 0u; i < 4u; i++) {
         if output + i < g.outputs {
-            partials[first_sum + row * g.outputs + output + i] = value[i];
+            partials[first_sum + row * g.outputs + output + i] = real3(value[i]);
         }
     }
 }

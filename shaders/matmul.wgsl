@@ -20,10 +20,10 @@ struct Parameters {
     accumulate: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<real1>;
+@group(0) @binding(2) var<storage, read> b: array<real2>;
+@group(0) @binding(3) var<storage, read> bias: array<real3>;
+@group(0) @binding(4) var<storage, read_write> c: array<real4>;
 
 // Where this workgroup's matrices begin.
 var<private> a_first: u32;
@@ -32,7 +32,7 @@ var<private> c_first: u32;
 
 fn a_at(row: u32, k: u32) -> f32 {
     if row < parameters.rows && k < parameters.depth {
-        return a[a_first + row * parameters.a.row + k * parameters.a.column];
+        return f32(a[a_first + row * parameters.a.row + k * parameters.a.column]);
     }
     return 0.0;
 }
@@ -43,7 +43,7 @@ fn load_a(row: u32, k: u32) -> vec4<f32> {
 
 fn b_at(k: u32, column: u32) -> f32 {
     if k < parameters.depth && column < parameters.columns {
-        return b[b_first + k * parameters.b.row + column * parameters.b.column];
+        return f32(b[b_first + k * parameters.b.row + column * parameters.b.column]);
     }
     return 0.0;
 }
@@ -60,12 +60,12 @@ fn store(row: u32, column: u32, value: vec4<f32>) {
         let place = c_first + row * parameters.c.row + (column + i) * parameters.c.column;
         var sum = parameters.scale * value[i];
         if parameters.has_bias != 0u {
-            sum += bias[column + i];
+            sum += f32(bias[column + i]);
         }
         if parameters.accumulate != 0u {
-            sum += c[place];
+            sum += f32(c[place]);
         }
-        c[place] = sum;
+        c[place] = real4(sum);
     }
 }
 

@@ -8,7 +8,7 @@ use aquatint::device::{Device, Host};
 use aquatint::diffusion::{Request, Sampler, SchedulerConfig};
 use aquatint::nn::{Recompute, UNetConfig};
 use aquatint::plan::Element;
-use aquatint::training::{Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
+use aquatint::training::{Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -68,6 +68,10 @@ fn with_recompute(config: &RunConfig, recompute: Recompute) -> RunConfig {
     RunConfig { training: TrainingConfig { recompute, ..config.training.clone() }, ..config.clone() }
 }
 
+fn with_precision(config: &RunConfig, precision: Precision) -> RunConfig {
+    RunConfig { training: TrainingConfig { precision, ..config.training.clone() }, ..config.clone() }
+}
+
 #[test]
 fn recomputing_gives_the_same_bits() {
     let mut devices: Vec<Box<dyn Device>> = vec![Box::new(Host::<f32>::new())];
@@ -86,6 +90,61 @@ fn recomputing_gives_the_same_bits() {
             }
         }
     }
+}
+
+/// Mixed precision follows single precision closely, saves memory, and repeats itself to the bit.
+#[test]
+fn mixed_precision_trains_alike() {
+    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let single = RunConfig { unet: small_unet(Some(10)), ..config(6) };
+    let mixed = with_precision(&single, Precision::Mixed);
+    let expected = losses(&mut gpu, &single);
+    let (found, state) = losses_and_state(&mut gpu, &mixed);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found / expected - 1.0).abs() < 0.01, "losses {found:?}, in single precision {expected:?}");
+    }
+    assert_ne!(found, expected);
+    assert!(losses_and_state(&mut gpu, &mixed).1 == state, "not repeatable");
+    assert!(losses_and_state(&mut gpu, &with_recompute(&mixed, Recompute::Block)).1 == state, "recomputing differs");
+    let bytes = |config: &RunConfig| {
+        let large = UNetConfig { layers_per_block: 2, ..default_unet(32, 32, 3, None) };
+        let config = RunConfig { unet: large, ..config.clone() };
+        Trainer::new(&config, [32, 32]).unwrap().plan().memory().activations
+    };
+    assert!(bytes(&mixed) as f64 <= 0.6 * bytes(&single) as f64, "{} and {} bytes", bytes(&mixed), bytes(&single));
+}
+
+/// A scale too large for half precision: steps are skipped, leaving everything as it is, until it fits.
+#[test]
+fn steps_that_overflow_are_skipped() {
+    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let config = with_precision(&config(40), Precision::Mixed);
+    let digits = digits();
+    let mut trainer = Trainer::new(&config, [8, 8]).unwrap();
+    let weights = trainer.unet().parameters().initialize(config.training.seed);
+    trainer.load(&mut gpu).unwrap();
+    for (name, storage) in trainer.buffers() {
+        if matches!(name, "parameters" | "ema") {
+            gpu.upload(storage, 0, &weights).unwrap();
+        }
+    }
+    let scale = trainer.loss_scale().unwrap().clone();
+    gpu.upload(&scale, 0, &[2.0f32.powi(24), 5.0, 0.0]).unwrap();
+    let mut batch = vec![0.0; 8 * 64];
+    batch.chunks_exact_mut(64).enumerate().for_each(|(index, row)| digits.picture(index, false, row));
+    trainer.step(&mut gpu, 0, &batch, &[]).unwrap();
+    assert_eq!(gpu.download(&scale).unwrap(), [2.0f32.powi(23), 0.0, 1.0]);
+    for (name, storage) in trainer.buffers() {
+        let found = gpu.download(storage).unwrap();
+        let expected = if matches!(name, "parameters" | "ema") { weights.clone() } else { vec![0.0; weights.len()] };
+        assert!(found == expected, "the {name} changed in a step that was skipped");
+    }
+    for n in 1..15 {
+        trainer.step(&mut gpu, n, &batch, &[]).unwrap();
+    }
+    let found = gpu.download(&scale).unwrap();
+    assert!(found[1] > 0.0 && found[2] < 15.0, "no scale is found: {found:?}");
+    assert!(gpu.download(trainer.buffers()[0].1).unwrap() != weights);
 }
 
 #[test]

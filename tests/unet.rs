@@ -50,6 +50,7 @@ fn check_output_and_gradients(device: &mut dyn Device) {
         parameters: model.unet.parameters(),
         weights: &model.state.parameters,
         gradients: Some(&model.state.gradients),
+        halves: None,
         recompute: Recompute::None,
     };
     let y = model.unet.record(&mut net, x_value, t_value, None).unwrap();
@@ -105,6 +106,7 @@ fn training_plan(model: &Model, shape: &[usize], inputs: &[Storage; 3], t: &Stor
         parameters: model.unet.parameters(),
         weights: &model.state.parameters,
         gradients: Some(&model.state.gradients),
+        halves: None,
         recompute: Recompute::None,
     };
     let y = model.unet.record(&mut net, noisy, timesteps, None).unwrap();

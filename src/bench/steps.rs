@@ -68,6 +68,7 @@ fn forward(network: &Reference, batch: usize) -> Result<Work> {
         parameters: unet.parameters(),
         weights: &weights,
         gradients: None,
+        halves: None,
         recompute: Recompute::None,
     };
     let output = unet.record(&mut net, x_value, t_value, None)?;

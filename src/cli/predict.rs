@@ -72,6 +72,7 @@ impl Predict {
             parameters: model.unet.parameters(),
             weights: &weights,
             gradients: None,
+            halves: None,
             recompute: Recompute::None,
         };
         let output = model.unet.record(&mut net, x_value, t_value, label_value)?;

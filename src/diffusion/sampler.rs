@@ -92,8 +92,14 @@ impl Sampler {
         let x_value = r.input(&x, &shape);
         let t = r.input(&timesteps, &[batch]);
         let label_value = config.num_class_embeds.map(|_| r.input(&labels, &[batch]));
-        let mut net =
-            Network { r: &mut r, parameters: unet.parameters(), weights, gradients: None, recompute: Recompute::None };
+        let mut net = Network {
+            r: &mut r,
+            parameters: unet.parameters(),
+            weights,
+            gradients: None,
+            halves: None,
+            recompute: Recompute::None,
+        };
         let output = unet.record(&mut net, x_value, t, label_value)?;
         reverse_step(&mut r, tables, output, None, x_value, scheduler.reverse_process())?;
         let plans = Plans { tables: tables_plan, noise: noise_plan, step: r.finish() };

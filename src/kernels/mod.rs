@@ -36,6 +36,7 @@ registry! {
     gradient_norm,
     group_norm,
     linear,
+    loss_scale,
     matmul,
     mse,
     random,

@@ -18,6 +18,8 @@ pub struct Network<'a> {
     pub weights: &'a Storage,
     /// The flat buffer of their gradients, where they are wanted.
     pub gradients: Option<&'a Storage>,
+    /// A copy of the weights in half precision, which convolutions and linear layers read where there is one.
+    pub halves: Option<&'a Storage>,
     /// What the backward calls compute again.
     pub recompute: Recompute,
 }
@@ -38,11 +40,11 @@ pub enum Recompute {
 impl Network<'_> {
     /// Records a block, of whose values only the output is kept if blocks are recomputed.
     pub(super) fn block(&mut self, forward: impl FnOnce(&mut Network) -> Result<Value>) -> Result<Value> {
-        let Self { parameters, weights, gradients, recompute, .. } = *self;
+        let Self { parameters, weights, gradients, halves, recompute, .. } = *self;
         match recompute {
             Recompute::None | Recompute::Norm => forward(self),
             Recompute::Block => {
-                self.r.recompute(|r| forward(&mut Network { r, parameters, weights, gradients, recompute }))
+                self.r.recompute(|r| forward(&mut Network { r, parameters, weights, gradients, halves, recompute }))
             }
         }
     }
@@ -62,7 +64,12 @@ impl Network<'_> {
 
     /// A parameter as a value of other sizes, with as many elements.
     fn value_shaped(&mut self, id: ParameterId, shape: &[usize]) -> Value {
-        self.r.parameter(self.weights, self.gradients, self.parameters.get(id).offset, shape)
+        let parameter = self.parameters.get(id);
+        let weights = match self.halves {
+            Some(halves) if parameter.layout != Layout::Same => halves,
+            _ => self.weights,
+        };
+        self.r.parameter(weights, self.gradients, parameter.offset, shape)
     }
 }
 

@@ -25,7 +25,7 @@ impl<T: Real> HostBuffer<T> {
             Some(data)
         }
         Some(match element {
-            Element::F32 => Self::Float(filled(T::zero(), len)?),
+            Element::F32 | Element::F16 => Self::Float(filled(T::zero(), len)?),
             Element::U32 => Self::Integer(filled(0, len)?),
         })
     }

@@ -27,7 +27,7 @@ fn most_alive(lives: &[Option<RangeInclusive<usize>>], places: &[Pending], calls
     let mut change = vec![0i64; calls + 1];
     for (life, place) in lives.iter().zip(places) {
         if let (Some(life), None) = (life, &place.storage) {
-            let bytes = 4 * place.len as i64;
+            let bytes = (place.element.bytes() * place.len) as i64;
             change[*life.start()] += bytes;
             change[life.end() + 1] -= bytes;
         }
@@ -44,7 +44,7 @@ fn most_alive(lives: &[Option<RangeInclusive<usize>>], places: &[Pending], calls
 pub(super) fn plan(mut calls: Vec<Call>, places: Vec<Pending>) -> Plan {
     let lives = lifetimes(&calls, places.len());
     let mut order: Vec<usize> = (0..places.len()).filter(|&place| lives[place].is_some()).collect();
-    order.sort_by_key(|&place| std::cmp::Reverse(places[place].len));
+    order.sort_by_key(|&place| std::cmp::Reverse(places[place].element.bytes() * places[place].len));
 
     let most_alive = most_alive(&lives, &places, calls.len());
     let mut buffers: Vec<Place> = Vec::new();

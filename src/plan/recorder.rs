@@ -63,6 +63,7 @@ pub struct Recorder {
     in_backward: bool,
     /// Places that the backward calls do not read but compute again, and where they have done so.
     forgotten: HashMap<usize, Option<usize>>,
+    activations: Element,
 }
 
 impl Recorder {
@@ -83,7 +84,17 @@ impl Recorder {
         self.push(self.places.len() - 1, 0, shape.to_vec(), false)
     }
 
-    /// A new float value in memory of the plan's own.
+    /// What [`Recorder::activation`] makes from now on: [`Element::F16`] in mixed precision.
+    pub fn set_activations(&mut self, element: Element) {
+        self.activations = element;
+    }
+
+    /// A new float value of the precision that activations have.
+    pub fn activation(&mut self, shape: &[usize]) -> Value {
+        self.value(self.activations, shape)
+    }
+
+    /// A new float value of single precision, in memory of the plan's own: statistics, sums, losses.
     pub fn f32(&mut self, shape: &[usize]) -> Value {
         self.value(Element::F32, shape)
     }
@@ -190,13 +201,17 @@ impl Recorder {
         let bindings = kernel.bindings();
         let name = kernel.shader().name;
         assert_eq!(bindings.len(), values.len(), "{name}: wrong number of bindings");
+        let mut halves = 0;
         let places: Vec<usize> = values.iter().map(|&value| self.place(value)).collect();
         let regions: Vec<Region> = (values.iter().zip(&bindings))
             .enumerate()
             .map(|(index, (&value, binding))| {
                 let len = self.len(value);
                 assert_eq!(len, binding.len, "{name}: binding {index} has the wrong size: {:?}", self.shape(value));
-                assert_eq!(self.element(value), binding.element, "{name}: binding {index} has the wrong type");
+                match (self.element(value), binding.element) {
+                    (Element::F16, Element::F32) => halves |= 1 << index,
+                    (found, expected) => assert_eq!(found, expected, "{name}: binding {index} has the wrong type"),
+                }
                 let meta = &self.values[value.0];
                 Region { buffer: places[index], offset: meta.offset, len }
             })
@@ -206,7 +221,9 @@ impl Recorder {
             assert_eq!(bound, 1, "{name}: the buffer of binding {index} is written ({binding:?}) and bound twice");
         }
         if bindings.iter().any(|b| b.access != Access::Read && b.len > 0) {
-            self.calls.push(Call { kernel: Arc::new(kernel), regions });
+            let call = Call { kernel: Arc::new(kernel), regions, halves };
+            assert!(halves == 0 || !call.variants().is_empty(), "{name}: takes no halves at the bindings {halves:b}");
+            self.calls.push(call);
         }
     }
 
@@ -320,7 +337,9 @@ impl Recorder {
 
     fn fresh(&mut self, value: Value) -> Value {
         let shape = self.shape(value).to_vec();
-        let gradient = self.f32(&shape);
+        // A parameter's gradient is single even where its copy that is computed with is not.
+        let is_parameter = self.values[value.0].parameter.is_some();
+        let gradient = self.value(if is_parameter { Element::F32 } else { self.element(value) }, &shape);
         self.fresh_gradients.push((value, gradient));
         gradient
     }

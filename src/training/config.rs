@@ -7,6 +7,17 @@ use crate::nn::{BlockType, Recompute, SampleSize, UNetConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What activations are held in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision, as are the weights in products; sums, norms and the optimiser are single. GPUs only.
+    Mixed,
+}
+
 /// The `[training]` table; names as in diffusers' training scripts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +63,8 @@ pub struct TrainingConfig {
     pub seed: u64,
     /// What is computed twice to save memory.
     pub recompute: Recompute,
+    /// What activations are held in.
+    pub precision: Precision,
 }
 
 impl Default for TrainingConfig {
@@ -76,6 +89,7 @@ impl Default for TrainingConfig {
             checkpointing_steps: 1000,
             seed: 0,
             recompute: Recompute::None,
+            precision: Precision::F32,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A training run: pictures in the run's order, steps, checkpoints, and everything that its folder holds.
 
-use super::config::{RunConfig, TrainingConfig};
+use super::config::{Precision, RunConfig, TrainingConfig};
 use super::order::Order;
 use super::state::{FILE, TrainingState, Tuned};
 use super::trainer::{MemoryTable, Trainer};
@@ -54,6 +54,8 @@ pub struct Run {
     order: Order,
     step: usize,
     losses: Vec<f32>,
+    /// The loss's scale to continue with, in mixed precision.
+    loss_scale: Vec<f32>,
     /// What the run was computed with before.
     tuned: Tuned,
     /// The buffers to continue with; taken when they are uploaded.
@@ -98,6 +100,7 @@ impl Run {
         }
         run.step = state.step;
         run.losses = state.losses;
+        run.loss_scale = state.loss_scale;
         run.tuned = state.tuned;
         let names = run.trainer.buffers().map(|(name, _)| name);
         run.buffers = names.into_iter().filter_map(|name| Some((name, state.buffers.remove(name)?))).collect();
@@ -145,6 +148,7 @@ impl Run {
             order,
             step: 0,
             losses: Vec::new(),
+            loss_scale: Vec::new(),
             tuned: Tuned::default(),
             buffers: Vec::new(),
         })
@@ -197,8 +201,20 @@ impl Run {
     /// # Errors
     /// The device's.
     pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        self.check_precision(device)?;
         device.adopt(self.tuned.choices_on(device));
         device.tune(&self.plans(), watch)
+    }
+
+    /// Whether the device can hold activations as the run is to hold them.
+    fn check_precision(&self, device: &dyn Device) -> Result<()> {
+        if self.config.training.precision == Precision::F32 || device.has_half_precision() {
+            return Ok(());
+        }
+        let device = device.description();
+        Err(Error::input(format!(
+            "precision is mixed, which takes a GPU with 16-bit floats in shaders; this is {device}"
+        )))
     }
 
     /// Allocates everything that the run will need.
@@ -206,6 +222,7 @@ impl Run {
     /// # Errors
     /// [`OutOfMemory`](Error::OutOfMemory) saying which batch would fit; the device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
+        self.check_precision(device)?;
         device.adopt(self.tuned.choices_on(device));
         let loaded = self.trainer.load(device).and_then(|()| self.sampler.load(device));
         if let Err(Error::OutOfMemory(why)) = loaded {
@@ -225,6 +242,9 @@ impl Run {
         if buffers.is_empty() {
             let weights = self.trainer.unet().parameters().initialize(self.config.training.seed);
             buffers = vec![("parameters", weights.clone()), ("ema", weights)];
+        }
+        if let (Some(scale), false) = (self.trainer.loss_scale(), self.loss_scale.is_empty()) {
+            device.upload(scale, 0, &self.loss_scale)?;
         }
         for (name, data) in buffers {
             if let Some((_, storage)) = self.trainer.buffers().into_iter().find(|(buffer, _)| *buffer == name) {
@@ -335,6 +355,7 @@ impl Run {
             tuned: Tuned::of_plans(device, &self.plans()),
             buffers,
             losses: self.losses.clone(),
+            loss_scale: self.trainer.loss_scale().map_or(Ok(Vec::new()), |scale| device.download(scale))?,
         })
     }
 }

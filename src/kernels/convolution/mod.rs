@@ -194,7 +194,7 @@ pub fn convolution(r: &mut Recorder, x: Value, w: Value, bias: Option<Value>, wi
         return Err(Error::Shape { op: "convolution", message });
     }
     let geometry = Geometry { pictures, height, width, inputs, outputs, kernel, stride, before, after };
-    let y = r.f32(&[pictures, geometry.out_height(), geometry.out_width(), outputs]);
+    let y = r.activation(&[pictures, geometry.out_height(), geometry.out_width(), outputs]);
     r.call(Forward { geometry, has_bias: bias.is_some() }, &[x, w, bias.unwrap_or(w), y]);
     let inputs = [Some(x), Some(w), bias];
     r.differentiable(y, &inputs.into_iter().flatten().collect::<Vec<_>>(), move |r, dy| {
