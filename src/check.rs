@@ -21,24 +21,6 @@ pub struct Built {
 }
 
 impl Built {
-    /// In how many ways a GPU can run it: the most variants that one of its kernels has.
-    pub fn variants(&self) -> usize {
-        self.plan.calls.iter().map(|call| call.kernel.variants().len()).max().unwrap_or(1)
-    }
-
-    /// What its kernels run when the device is forced to a variant of this number, where they have several.
-    pub fn variant_names(&self, number: usize) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for call in &self.plan.calls {
-            let variants = call.kernel.variants();
-            let name = variants[number.min(variants.len() - 1)].name;
-            if variants.len() > 1 && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
-    }
-
     /// Frees the memory of everything that it has on a device.
     pub fn release(&self, device: &mut dyn Device) {
         let gradients = self.gradients.iter().map(|(_, storage)| storage);
@@ -189,12 +171,12 @@ const HALF_TOLERANCE: f64 = 2e-3;
 pub fn compare_variants_in(case: &Case, device: &mut dyn Device, activations: Element) -> Result<Vec<Outcome>> {
     let built = build_in(case, Position::Alone, activations)?;
     let least = if activations == Element::F16 { HALF_TOLERANCE } else { 0.0 };
-    let numbers = if device.has_variants() { built.variants() } else { 1 };
+    let numbers = if device.has_variants() { built.plan.variants() } else { 1 };
     let outcomes = (0..numbers)
         .map(|number| {
             device.force_variant(Some(number));
             let outcome = compare(case, &built, device)?;
-            let name = match built.variant_names(number) {
+            let name = match built.plan.variant_names(number) {
                 names if numbers > 1 => format!("{} [{}]", case.name, names.join(", ")),
                 _ => case.name.clone(),
             };

@@ -17,6 +17,7 @@ mod error;
 pub mod kernels;
 pub mod metrics;
 pub mod nn;
+mod parallel;
 pub mod pictures;
 pub mod plan;
 pub mod training;

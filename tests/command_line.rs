@@ -325,9 +325,51 @@ fn a_folder_without_permission() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["demo", "train", "sample", "predict", "evaluate", "devices", "check"] {
+    for command in ["demo", "train", "sample", "predict", "evaluate", "devices", "check", "bench"] {
         let output = aquatint(&[command, "--help"]);
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command} --help has no example");
     }
+}
+
+#[test]
+fn benchmarks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("old.json");
+    let base = ["bench", "--device", "cpu", "--seconds", "0"];
+    let bench = |flags: &[&str]| {
+        let output = aquatint(&[&base[..], flags].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let filters = ["--filter", "forward/TINY", "--filter", "case/silu/77", "--batch", "2"];
+    let json = bench(&[&filters[..], &["--json"]].concat());
+    let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["forward/TINY/b2", "case/silu/77/forward", "case/silu/77/train"]);
+    for row in &rows {
+        assert!(row["device"].as_str().unwrap().starts_with("cpu"), "{row}");
+        for key in ["median_ms", "gflop_per_s", "gb_per_s", "share", "bytes", "planned_bytes", "runs"] {
+            assert!(row[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {row}");
+        }
+    }
+    fs::write(&file, &json).unwrap();
+    let table = bench(&[&filters[..], &["--compare", path(&file)]].concat());
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[2].last(), Some(&"new/old"), "{table}");
+    assert!(words[3..].iter().all(|row| row.last().unwrap().parse::<f64>().unwrap() > 0.0), "{table}");
+    let profile = bench(&["--filter", "train/TINY", "--batch", "1", "--profile"]);
+    assert!(profile.contains("convolution_forward") && profile.contains("idle"), "{profile}");
+    let names = bench(&["--list", "--filter", "train/"]);
+    assert!(names.lines().any(|name| name == "train/CIFAR/b2"), "{names}");
+
+    let bad = |flags: &[&str], words: &[&str]| fails(&[&base[..], flags].concat(), words);
+    bad(&["--filter", "train/", "--filter", "nothing"], &["nothing", "matmul/", "--list"]);
+    bad(&["--filter", "train/TINY", "--batch", "0"], &["batch", "0"]);
+    bad(&["--filter", "train/TINY", "--seconds", "-1"], &["--seconds", "-1"]);
+    bad(&["--compare", "/no/such/file"], &["/no/such/file"]);
+    fs::write(&file, "{\"name\": \"x\"}\n").unwrap();
+    bad(&["--compare", path(&file)], &["old.json", "line 1", "median_ms"]);
+    fs::write(&file, "\n").unwrap();
+    bad(&["--compare", path(&file)], &["old.json", "no rows"]);
 }

@@ -21,9 +21,9 @@ impl Runs {
     /// Seconds of a single run after which another is not worth the wait.
     const PATIENCE: f64 = 20.0;
 
-    /// At least three, at most a hundred, and no more than this time allows.
+    /// At least three, at most fifty, and no more than this time allows.
     pub fn within(seconds: f64) -> Self {
-        Self { seconds, least: 3, most: 100 }
+        Self { seconds, least: 3, most: 50 }
     }
 }
 
@@ -163,7 +163,7 @@ impl Loaded {
 }
 
 /// Kernels are repeated until a run takes this long: what it costs to start a run then does not count.
-const RUN_SECONDS: f64 = 5e-3;
+const RUN_SECONDS: f64 = 3e-3;
 /// Calls of a run at most.
 const CALLS: usize = 4096;
 

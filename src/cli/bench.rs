@@ -4,6 +4,7 @@ use super::device::DeviceFlag;
 use super::output::{note, say};
 use super::progress::Progress;
 use crate::bench::{self, Bench, Ceilings, Measurement, Profile, Runs, Share};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -13,11 +14,14 @@ use std::process::ExitCode;
 /// Measures kernels and whole steps, beside what the device can do at most
 #[derive(clap::Args)]
 #[command(after_help = "\
-Rows: train/, forward/ and sample/ are whole steps of three networks; block/, convolution/ and matmul/ are shapes that other \
-programs are compared on; TINY/, MNIST/ and CIFAR/ are the calls that the networks make, each alone; case/ are the cases of \
-the tests. A step or a block is timed from its start to its end. A kernel is repeated in one submission until it takes \
-5 ms, so that what a submission costs does not count. The share is that of the nearer ceiling, multiply-adds or \
-copying, both measured on the device before anything else; bytes are what a kernel reads and writes, each of its tensors once.
+Rows: train/, forward/ and sample/ are whole steps of three networks; block/, convolution/ and matmul/ are shapes that \
+other programs are compared on; TINY/, MNIST/ and CIFAR/ are the calls that the networks make, each alone; case/ are the \
+cases of the tests. A step or a block is timed from its start until the device is done. A kernel is repeated in one run \
+until that takes 3 ms, so that what it costs to start a run does not count.
+
+GB/s count what a kernel's tensors hold, once for reading and once for writing. The share is that of the nearer ceiling, \
+multiply-adds in registers or copying in memory, both measured first; small tensors stay in caches, which can be faster. \
+Peak memory is that of the process on the cpu, and what the driver has given on a GPU.
 
 Example: aquatint bench --filter train/MNIST --profile")]
 pub(super) struct BenchCommand {
@@ -41,6 +45,9 @@ pub(super) struct BenchCommand {
     /// Shows which kernels a row's time goes to
     #[arg(long)]
     profile: bool,
+    /// Measures every variant of the GPU's kernels, instead of the one chosen for the sizes
+    #[arg(long)]
+    variants: bool,
     /// Prints the rows' names and does nothing
     #[arg(long)]
     list: bool,
@@ -68,6 +75,7 @@ impl BenchCommand {
         let runs = Runs::within(self.seconds);
         if self.profile {
             for bench in &benches {
+                self.tune(bench, &mut *device)?;
                 print_profile(&bench.name, &bench::profile(bench, runs, &mut *device)?, &ceilings);
             }
             return Ok(ExitCode::SUCCESS);
@@ -80,12 +88,15 @@ impl BenchCommand {
         let mut progress = Progress::new("measuring", 0, benches.len());
         for (index, bench) in benches.iter().enumerate() {
             progress.at(index, || bench.name.clone());
-            match bench::measure(bench, runs, &mut *device) {
-                Ok(measured) => {
-                    let row = Row { bench, measured, ceilings: &ceilings };
-                    let ratio = old.as_ref().and_then(|old| old.get(&bench.name)).map(|old| row.milliseconds() / old);
-                    let line = if self.json { row.json(&description, ratio) } else { row.line(width, ratio) };
-                    progress.result(&line);
+            match self.measure(bench, runs, &mut *device) {
+                Ok(rows) => {
+                    for (name, measured) in rows {
+                        let ratio =
+                            old.as_ref().and_then(|old| old.get(&name)).map(|old| 1e3 * measured.median() / old);
+                        let row = Row { name, whole: bench.whole, measured, ceilings: &ceilings };
+                        let line = if self.json { row.json(&description, ratio) } else { row.line(width, ratio) };
+                        progress.result(&line);
+                    }
                 }
                 // A row that does not fit leaves the others.
                 Err(error @ (Error::OutOfMemory(_) | Error::Input(_))) => {
@@ -100,6 +111,38 @@ impl BenchCommand {
             note!("{failed} of {} rows could not be measured", benches.len());
         }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What a row runs with on this device: measured, if that was not done before.
+    fn tune(&self, bench: &Bench, device: &mut dyn Device) -> Result<()> {
+        if device.has_variants() {
+            let plan = bench.work()?.plan;
+            self.device.tune(device, |device, watch| device.tune(&[&plan], watch))?;
+        }
+        Ok(())
+    }
+
+    /// A row as it runs once its kernels were chosen or, if that is asked for, in each of its kernels' variants.
+    fn measure(&self, bench: &Bench, runs: Runs, device: &mut dyn Device) -> Result<Vec<(String, Measurement)>> {
+        if !(self.variants && device.has_variants()) {
+            self.tune(bench, device)?;
+            return Ok(vec![(bench.name.clone(), bench::measure(bench, runs, device)?)]);
+        }
+        let plan = bench.work()?.plan;
+        let ways = plan.variants();
+        let rows = (0..ways)
+            .map(|number| {
+                device.force_variant(Some(number));
+                let measured = bench::measure(bench, runs, device)?;
+                let name = match plan.variant_names(number) {
+                    names if ways > 1 => format!("{}[{}]", bench.name, names.join(",")),
+                    _ => bench.name.clone(),
+                };
+                Ok((name, measured))
+            })
+            .collect();
+        device.force_variant(None);
+        rows
     }
 
     /// The rows that were asked for.
@@ -146,7 +189,8 @@ fn header(width: usize, compared: bool) -> String {
 
 /// A row with its figures.
 struct Row<'a> {
-    bench: &'a Bench,
+    name: String,
+    whole: bool,
     measured: Measurement,
     ceilings: &'a Ceilings,
 }
@@ -162,7 +206,7 @@ impl Row<'_> {
 
     /// Peak memory is a whole step's; a kernel's is that of the program around it.
     fn peak(&self) -> Option<u64> {
-        self.measured.peak.filter(|_| self.bench.whole)
+        self.measured.peak.filter(|_| self.whole)
     }
 
     fn line(&self, width: usize, ratio: Option<f64>) -> String {
@@ -171,7 +215,7 @@ impl Row<'_> {
         let peak = self.peak().map(megabytes).unwrap_or_default();
         let line = format!(
             "{:<width$} {:>11.4} {flops:>9.2} {bytes:>8.2} {:>5.1}% {:>11} {peak:>9}",
-            self.bench.name,
+            self.name,
             self.milliseconds(),
             100.0 * self.share(),
             megabytes(self.measured.planned),
@@ -183,7 +227,7 @@ impl Row<'_> {
         let rounded = |value: f64| format!("{value:.6}").parse::<f64>().unwrap_or(value);
         let seconds = &self.measured.seconds;
         let mut row = json!({
-            "name": self.bench.name,
+            "name": self.name,
             "device": device,
             "median_ms": rounded(self.milliseconds()),
             "min_ms": rounded(1e3 * seconds[0]),

@@ -2,7 +2,7 @@
 
 use super::{Device, PlanId};
 use crate::error::{Error, Result};
-use crate::plan::{Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
+use crate::plan::{Aligned, Bindings, Call, Element, HostBuffer, Kernel, Place, Plan, Real, Step, Storage, Twin};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -138,7 +138,7 @@ impl<T: HostNumber> Device for Host<T> {
                 Place::Slot { element, len } => HostBuffer::zeros(*element, *len).ok_or_else(|| refused("the plan")),
                 Place::Storage(storage) => {
                     storages.push((index, storage.clone()));
-                    Ok(HostBuffer::Float(Vec::new()))
+                    Ok(HostBuffer::Float(Aligned::default()))
                 }
             })
             .collect::<Result<_>>()?;
@@ -164,15 +164,20 @@ impl<T: HostNumber> Device for Host<T> {
             }
         };
         swap(&mut self.storages, &mut loaded.buffers);
-        for call in &loaded.calls {
-            let kernel = &*call.kernel;
-            crate::plan::with_bindings(&mut loaded.buffers, &kernel.bindings(), &call.regions, step, |io| {
-                T::compute(kernel, io, self.reference);
-            });
-            if let Some(clock) = &mut self.clock {
-                clock.push(Instant::now());
+        let (calls, buffers, reference) = (&loaded.calls, &mut loaded.buffers, self.reference);
+        let clock = &mut self.clock;
+        // As one of the pool's threads, which need not be woken for every call.
+        rayon::scope(|_| {
+            for call in calls {
+                let kernel = &*call.kernel;
+                crate::plan::with_bindings(buffers, &kernel.bindings(), &call.regions, step, |io| {
+                    T::compute(kernel, io, reference);
+                });
+                if let Some(clock) = clock {
+                    clock.push(Instant::now());
+                }
             }
-        }
+        });
         swap(&mut self.storages, &mut loaded.buffers);
         Ok(())
     }
@@ -223,7 +228,7 @@ impl<T: HostNumber> Device for Host<T> {
     fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>> {
         self.allocate(storage)?;
         match self.storages.get(&storage.id()) {
-            Some(HostBuffer::Integer(integers)) => Ok(integers.clone()),
+            Some(HostBuffer::Integer(integers)) => Ok(integers.to_vec()),
             _ => Err(wrong_element(storage)),
         }
     }

@@ -125,9 +125,8 @@ impl Kernel for StraightCopy {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, out) = (io.read(0), io.write(1));
-        // Pieces as large as they can be shared out: long copies do not go through the caches.
-        let piece = out.len().div_ceil(rayon::current_num_threads()).max(1);
-        parallel::for_rows(out, piece, |row, out| out.copy_from_slice(&x[row * piece..][..out.len()]));
+        // Short pieces: the standard library's copy of long ones is slower on some processors (38 and 70 GB/s on a Zen 5).
+        parallel::for_elements(out, |first, out| out.copy_from_slice(&x[first..][..out.len()]));
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{Case, Fill};
 use crate::error::{Error, Result};
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, shader};
-use rayon::prelude::*;
 
 /// Strides of a batch of matrices, in elements. Swapping `row` and `column` transposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +73,7 @@ impl Matmul {
     }
 
     /// Elements from the first to the last that an operand touches.
-    fn extent(&self, operand: Operand, rows: usize, columns: usize) -> usize {
+    pub(super) fn extent(&self, operand: Operand, rows: usize, columns: usize) -> usize {
         let last = |count: usize, stride: usize| (count - 1) * stride;
         let [outer, inner] = self.batches;
         let empty = rows * columns * outer * inner == 0;
@@ -82,7 +81,8 @@ impl Matmul {
         if empty { 0 } else { batch() + last(rows, operand.row) + last(columns, operand.column) + 1 }
     }
 
-    fn first(&self, operand: Operand, batch: usize) -> usize {
+    /// Where a batch's matrix begins.
+    pub(super) fn first(&self, operand: Operand, batch: usize) -> usize {
         batch / self.batches[1] * operand.outer + batch % self.batches[1] * operand.inner
     }
 
@@ -142,68 +142,7 @@ impl Kernel for Matmul {
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (a, b, bias, c) = (io.read(0), io.read(1), io.read(2), io.write(3));
-        let batches = self.batches[0] * self.batches[1];
-        // One large product is cut into pieces of rows, many products are shared out whole. The pieces depend on the
-        // sizes alone, so that the sums do not depend on the number of threads.
-        let piece = if batches > 1 { self.rows } else { self.rows.div_ceil(8).next_multiple_of(16).max(64) };
-        let pieces = self.rows.div_ceil(piece);
-        let c = Destination(c.as_mut_ptr());
-        (0..batches * pieces).into_par_iter().for_each(|task| {
-            let (batch, first_row) = (task / pieces, task % pieces * piece);
-            let rows = piece.min(self.rows - first_row);
-            let a = &a[self.first(self.a, batch) + first_row * self.a.row..];
-            let b = &b[self.first(self.b, batch)..];
-            let place = self.first(self.c, batch) + first_row * self.c.row;
-            // SAFETY: the bindings hold `extent` elements of each operand, and the tasks write disjoint rows of
-            // disjoint matrices.
-            unsafe {
-                let c = c.at(place);
-                if self.has_bias {
-                    for row in 0..rows {
-                        for (column, &bias) in bias.iter().enumerate().take(self.columns) {
-                            let c = c.add(row * self.c.row + column * self.c.column);
-                            *c = if self.accumulate { *c + bias } else { bias };
-                        }
-                    }
-                }
-                let stride = |stride: usize| stride as isize;
-                gemm::gemm(
-                    rows,
-                    self.columns,
-                    self.depth,
-                    c,
-                    stride(self.c.column),
-                    stride(self.c.row),
-                    self.accumulate || self.has_bias,
-                    a.as_ptr(),
-                    stride(self.a.column),
-                    stride(self.a.row),
-                    b.as_ptr(),
-                    stride(self.b.column),
-                    stride(self.b.row),
-                    1.0,
-                    self.scale,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
-                );
-            }
-        });
-    }
-}
-
-/// A pointer that tasks may share because they write to different places behind it.
-#[derive(Clone, Copy)]
-struct Destination(*mut f32);
-// SAFETY: see the type; every use says why its places are disjoint.
-unsafe impl Send for Destination {}
-unsafe impl Sync for Destination {}
-
-impl Destination {
-    unsafe fn at(self, offset: usize) -> *mut f32 {
-        // SAFETY: the caller's offset is inside the buffer.
-        unsafe { self.0.add(offset) }
+        super::product::matmul(self, a, b, self.has_bias.then_some(bias), c);
     }
 }
 

@@ -3,9 +3,10 @@
 
 mod case;
 mod geometry;
-mod parallel;
+mod product;
 mod vector;
 
+use crate::parallel;
 pub use case::{Case, Fill, Input};
 pub use geometry::Geometry;
 

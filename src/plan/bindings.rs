@@ -5,28 +5,58 @@ use super::recording::Region;
 use super::step::Step;
 use super::storage::Element;
 use super::{Access, Binding};
+use std::ops::{Deref, DerefMut};
+
+/// Bytes of a line of the cache, and of the widest vector.
+const LINE: usize = 64;
+
+/// Elements that begin on a line of the cache: no vector of theirs straddles two.
+#[derive(Debug, Default)]
+pub struct Aligned<T> {
+    data: Vec<T>,
+    first: usize,
+}
+
+impl<T: Clone> Aligned<T> {
+    /// `len` times the same; `None` if the system has no memory for it.
+    fn filled(value: T, len: usize) -> Option<Self> {
+        let mut data: Vec<T> = Vec::new();
+        data.try_reserve_exact(len + LINE / size_of::<T>()).ok()?;
+        let first = data.as_ptr().align_offset(LINE);
+        data.resize(first + len, value);
+        Some(Self { data, first })
+    }
+}
+
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.data[self.first..]
+    }
+}
+
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.data[self.first..]
+    }
+}
 
 /// A buffer in host memory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum HostBuffer<T> {
     /// Floats.
-    Float(Vec<T>),
+    Float(Aligned<T>),
     /// Integers.
-    Integer(Vec<u32>),
+    Integer(Aligned<u32>),
 }
 
 impl<T: Real> HostBuffer<T> {
     /// A buffer of zeros, every page of it touched, so that it is there; `None` if the system has no memory for it.
     pub fn zeros(element: Element, len: usize) -> Option<Self> {
-        fn filled<N: Clone>(zero: N, len: usize) -> Option<Vec<N>> {
-            let mut data = Vec::new();
-            data.try_reserve_exact(len).ok()?;
-            data.resize(len, zero);
-            Some(data)
-        }
         Some(match element {
-            Element::F32 | Element::F16 => Self::Float(filled(T::zero(), len)?),
-            Element::U32 => Self::Integer(filled(0, len)?),
+            Element::F32 | Element::F16 => Self::Float(Aligned::filled(T::zero(), len)?),
+            Element::U32 => Self::Integer(Aligned::filled(0, len)?),
         })
     }
 }
@@ -93,7 +123,7 @@ pub(crate) fn with_bindings<T: Real>(
     step: &Step,
     run: impl FnOnce(&mut Bindings<T>),
 ) {
-    let empty = || HostBuffer::Integer(Vec::new());
+    let empty = || HostBuffer::Integer(Aligned::default());
     let mut written: Vec<HostBuffer<T>> = regions
         .iter()
         .zip(kinds)

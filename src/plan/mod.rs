@@ -12,7 +12,7 @@ mod storage;
 mod sum;
 
 pub(crate) use bindings::with_bindings;
-pub use bindings::{Bindings, HostBuffer};
+pub use bindings::{Aligned, Bindings, HostBuffer};
 pub(crate) use kernel::shader;
 pub use kernel::{Access, Binding, Kernel, Shader, Twin, Variant};
 pub use real::Real;

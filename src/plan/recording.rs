@@ -143,6 +143,24 @@ impl Plan {
         (Self { calls: vec![Call { regions, ..call.clone() }], buffers, most_alive: 0 }, storages)
     }
 
+    /// In how many ways a GPU can run it: the most variants that one of its kernels has.
+    pub fn variants(&self) -> usize {
+        self.calls.iter().map(|call| call.variants().len()).max().unwrap_or(1)
+    }
+
+    /// What its kernels run when the device is forced to a variant of this number, where they have several.
+    pub fn variant_names(&self, number: usize) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for call in &self.calls {
+            let variants = call.variants();
+            let name = variants[number.min(variants.len() - 1)].name;
+            if variants.len() > 1 && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// What it needs.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();

@@ -4,6 +4,7 @@
 use super::kernel::{Binding, Kernel, Shader, Twin, shader};
 use super::{Bindings, Real, Recorder, Value};
 use crate::error::{Error, Result};
+use crate::parallel::for_elements;
 
 /// `out = a`, `out = a + b`, or the same added to what is there.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,20 @@ impl Kernel for Sum {
     }
     fn groups(&self) -> usize {
         self.len.div_ceil(1024)
+    }
+    fn host(&self, io: &mut Bindings<f32>) {
+        let (a, b, out) = (io.read(0), io.read(1), io.write(2));
+        let Self { terms, accumulate, .. } = *self;
+        for_elements(
+            out,
+            #[inline(always)]
+            |first, out| {
+                for ((out, &a), &b) in out.iter_mut().zip(&a[first..]).zip(&b[first..]) {
+                    let sum = if terms == 2 { a + b } else { a };
+                    *out = if accumulate { sum + *out } else { sum };
+                }
+            },
+        );
     }
 }
 

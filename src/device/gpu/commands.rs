@@ -141,6 +141,11 @@ impl Loaded {
         Ok(Vec::new())
     }
 
+    /// The runs of dispatches that are submitted together.
+    pub(super) fn submissions(&self) -> Vec<Range<usize>> {
+        self.submissions.clone().unwrap_or_else(|| self.cut(FIRST_SUBMISSION_WORK))
+    }
+
     /// Cuts the dispatches into runs of at most `work`, or of one dispatch.
     fn cut(&self, work: f64) -> Vec<Range<usize>> {
         let mut runs = Vec::new();

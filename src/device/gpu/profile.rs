@@ -6,9 +6,8 @@ use crate::plan::Step;
 use std::time::{Duration, Instant};
 use wgpu::{BufferDescriptor, BufferUsages};
 
-/// Dispatches that are submitted together: two timestamps each, well below what a query set may hold, and few enough
-/// that no watchdog minds.
-const TOGETHER: usize = 32;
+/// Dispatches that are timed in one submission at most: each has two timestamps, of which a query set holds 4096.
+const TOGETHER: usize = 1024;
 
 impl Loaded {
     /// Runs the plan with a pass of its own for every dispatch: timestamps inside one pass can land early.
@@ -36,7 +35,8 @@ impl Loaded {
         });
         let period = f64::from(queue.get_timestamp_period());
         let mut times = Vec::with_capacity(self.dispatches.len());
-        for dispatches in self.dispatches.chunks(TOGETHER) {
+        let submissions = self.submissions();
+        for dispatches in submissions.into_iter().flat_map(|range| self.dispatches[range].chunks(TOGETHER)) {
             let mut encoder = device.create_command_encoder(&Default::default());
             for (dispatch, first) in dispatches.iter().zip((0..).step_by(2)) {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {

@@ -2,23 +2,14 @@
 //! multiplied by the weight.
 
 use super::super::{Geometry, parallel};
-use std::cell::RefCell;
+use super::super::product::Scratch;
+use super::winograd::{self, Turn};
 
 /// Output pixels in a block: enough to pay for packing the weight, few enough for the gathered block to stay cached.
 const BLOCK_PIXELS: usize = 384;
 
-thread_local! {
-    /// The gathered block of each thread, kept from call to call.
-    static GATHERED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
 fn with_gathered<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    GATHERED.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
-        }
-        work(&mut buffer[..len])
-    })
+    Scratch::with(|scratch| work(scratch.take(len)))
 }
 
 /// c (+)= a b of row-major matrices, a possibly transposed, on this thread.
@@ -99,6 +90,9 @@ fn block_rows(g: &Geometry) -> usize {
 }
 
 pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    if winograd::applies(g) {
+        return winograd::forward(g, x, w, Turn::No, bias, y);
+    }
     let (rows, depth, width) = (block_rows(g), g.depth(), g.out_width());
     parallel::for_rows(y, rows * width * g.outputs, |block, y| {
         if let Some(bias) = bias {
@@ -119,7 +113,6 @@ pub(super) fn forward(g: &Geometry, x: &[f32], w: &[f32], bias: Option<&[f32]>, 
 pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     if g.stride == 1 && g.before < g.kernel {
         // The gradient is a convolution of dy with the kernel turned by half a turn, its channels exchanged.
-        let turned = turn(g, w);
         let (before, after) = (g.kernel - 1 - g.before, g.kernel - 1 - g.after.min(g.kernel - 1));
         let mirrored = Geometry {
             height: g.out_height(),
@@ -131,7 +124,10 @@ pub(super) fn grad_input(g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32]) {
             ..*g
         };
         if (mirrored.out_height(), mirrored.out_width()) == (g.height, g.width) {
-            return forward(&mirrored, dy, &turned, None, dx);
+            if winograd::applies(&mirrored) {
+                return winograd::forward(&mirrored, dy, w, Turn::Half, None, dx);
+            }
+            return forward(&mirrored, dy, &turn(g, w), None, dx);
         }
     }
     // Otherwise: what each output pixel gives to what it saw, added up picture by picture.
@@ -180,6 +176,9 @@ fn scatter(g: &Geometry, gathered: &[f32], dx: &mut [f32]) {
 }
 
 pub(super) fn grad_weight(g: &Geometry, pixels_per_split: usize, x: &[f32], dy: &[f32], partial: &mut [f32]) {
+    if winograd::applies(g) {
+        return winograd::grad_weight(g, x, dy, partial);
+    }
     let (depth, width) = (g.depth(), g.out_width());
     let all_rows = g.pictures * g.out_height();
     parallel::for_rows(partial, g.weight_len(), |split, partial| {

@@ -2,6 +2,7 @@
 //! at a time on the host.
 
 mod host;
+mod winograd;
 
 use super::sum_rows::sum_rows;
 use super::{Case, Fill, Geometry};
@@ -229,7 +230,7 @@ pub(super) fn cases() -> Vec<Case> {
     let halving = Window { stride: 2, ..same };
     let asymmetric = Window { stride: 2, before: 0, after: 1 };
     let pointwise = Window { stride: 1, before: 0, after: 0 };
-    let shapes: [(&str, [usize; 4], usize, usize, Window); 10] = [
+    let shapes: [(&str, [usize; 4], usize, usize, Window); 13] = [
         ("one element", [1, 1, 1, 1], 1, 3, same),
         ("3x3", [2, 8, 8, 4], 6, 3, same),
         ("3x3 odd", [1, 7, 5, 3], 5, 3, same),
@@ -240,6 +241,9 @@ pub(super) fn cases() -> Vec<Case> {
         ("1x1 stride 2", [1, 6, 6, 3], 4, 1, Window { stride: 2, ..pointwise }),
         ("tiles", [1, 9, 11, 9], 70, 3, same),
         ("splits", [3, 15, 16, 2], 3, 3, same),
+        ("3x3 of 16 and 33 channels", [2, 7, 9, 16], 33, 3, same),
+        ("3x3 of 65 and 17 channels, right and bottom padding", [1, 8, 11, 65], 17, 3, Window { before: 0, ..same }),
+        ("3x3 of 17 and 16 channels, splits", [3, 14, 13, 17], 16, 3, same),
     ];
     let mut cases = Vec::new();
     for (name, x, outputs, kernel, window) in shapes {

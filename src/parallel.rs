@@ -8,12 +8,26 @@ const PIECE: usize = 1 << 14;
 
 /// Runs `work` compiled for the vector instructions of this machine's processor.
 #[inline(always)]
-pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// Runs `work`, which is written in vectors, with those of this machine's processor.
+#[inline(always)]
+pub(crate) fn simd<W: pulp::WithSimd>(work: W) -> W::Output {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// Calls `work` for every number below `count`, on all cores.
+pub(crate) fn for_tasks(count: usize, work: impl Fn(usize) + Sync) {
+    if count == 1 {
+        return work(0);
+    }
+    (0..count).into_par_iter().for_each(|task| work(task));
+}
+
 /// Calls `work(first, piece)` on pieces of `out`, on all cores; `first` is the index of the piece's first element.
-pub(super) fn for_elements<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
+pub(crate) fn for_elements<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]) + Sync) {
     for_rows(
         out,
         PIECE,
@@ -23,7 +37,7 @@ pub(super) fn for_elements<T: Send>(out: &mut [T], work: impl Fn(usize, &mut [T]
 }
 
 /// Calls `work(index, row)` on the rows of `len` elements that `out` consists of, on all cores.
-pub(super) fn for_rows<T: Send>(out: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+pub(crate) fn for_rows<T: Send>(out: &mut [T], len: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() <= len {
         return vectorized(
             #[inline(always)]
@@ -39,7 +53,7 @@ pub(super) fn for_rows<T: Send>(out: &mut [T], len: usize, work: impl Fn(usize, 
 }
 
 /// The same over two outputs that are cut at the same places.
-pub(super) fn for_rows2<T: Send, U: Send>(
+pub(crate) fn for_rows2<T: Send, U: Send>(
     (a, a_len): (&mut [T], usize),
     (b, b_len): (&mut [U], usize),
     work: impl Fn(usize, &mut [T], &mut [U]) + Sync,
