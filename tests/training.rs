@@ -186,29 +186,40 @@ fn a_run_is_bitwise_repeatable_on_each_device() {
     }
 }
 
-#[test]
-fn a_resumed_run_ends_with_the_same_bits() {
+/// Nine steps at once, and four with five more after a resumption.
+fn resumed_ends_with_the_same_bits(device: &mut dyn Device, with: impl Fn(&RunConfig) -> RunConfig) {
     let folder = tempfile::tempdir().unwrap();
-    let train = |folder: &Path, mut run: Run| {
-        let mut host = Host::<f32>::new();
-        run.load(&mut host).unwrap();
-        run.train(&mut host, |_| {}).unwrap();
+    let mut train = |folder: &Path, mut run: Run| {
+        run.load(device).unwrap();
+        run.train(device, |_| {}).unwrap();
         TrainingState::read(folder).unwrap()
     };
     let whole = folder.path().join("whole");
-    let expected = train(&whole, Run::start(&whole, config(9), digits()).unwrap());
+    let expected = train(&whole, Run::start(&whole, with(&config(9)), digits()).unwrap());
     let cut = folder.path().join("cut");
-    train(&cut, Run::start(&cut, config(4), digits()).unwrap());
+    train(&cut, Run::start(&cut, with(&config(4)), digits()).unwrap());
     let mut state = TrainingState::read(&cut).unwrap();
     state.config.training.max_train_steps = 9;
     let found = train(&cut, Run::resume(&cut, state, digits()).unwrap());
     assert_same_bits(&found, &expected);
 }
 
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    resumed_ends_with_the_same_bits(&mut Host::<f32>::new(), RunConfig::clone);
+}
+
+#[test]
+fn a_resumed_run_in_mixed_precision_ends_with_the_same_bits() {
+    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    resumed_ends_with_the_same_bits(&mut gpu, |config| with_precision(config, Precision::Mixed));
+}
+
 fn assert_same_bits(found: &TrainingState, expected: &TrainingState) {
     let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(found.step, expected.step);
     assert_eq!(bits(&found.losses), bits(&expected.losses));
+    assert_eq!(bits(&found.loss_scale), bits(&expected.loss_scale));
     for (name, data) in &expected.buffers {
         assert!(bits(&found.buffers[name]) == bits(data), "{name} differs");
     }
