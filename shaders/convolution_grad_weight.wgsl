@@ -1,19 +1,6 @@
-// dw from x and dy: a product of [kernel row, kernel column, input channel] x [output pixel], gathered from x, with dy
-// as [output pixel] x [output channel]. The pixels are split into equal runs whose partial sums are added up by a
-// second kernel: in a fixed order, so that the result is the same every time.
-struct Parameters {
-    geometry: Geometry,
-    @align(16) splits: u32,
-    pixels_per_split: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<real1>;
-@group(0) @binding(2) var<storage, read> dy: array<real2>;
-@group(0) @binding(3) var<storage, read_write> partials: array<real3>; // [split][weight]
-
-// This workgroup's run of pixels ends here, and its sums begin there.
+// By tiles in workgroup memory.
+// This workgroup's run of pixels ends here.
 var<private> last_pixel: u32;
-var<private> first_sum: u32;
 
 // x at what weight row `row` = (kernel row, kernel column, input channel) sees from an output pixel, 0 outside.
 fn x_at(row: u32, pixel: u32) -> f32 {
@@ -45,18 +32,6 @@ fn dy_at(pixel: u32, output: u32) -> f32 {
 
 fn load_b(pixel: u32, output: u32) -> vec4<f32> {
     return vec4<f32>(dy_at(pixel, output), dy_at(pixel, output + 1u), dy_at(pixel, output + 2u), dy_at(pixel, output + 3u));
-}
-
-fn store(row: u32, output: u32, value: vec4<f32>) {
-    let g = parameters.geometry;
-    if row >= g.kernel * g.kernel * g.inputs {
-        return;
-    }
-    for (var i = 0u; i < 4u; i++) {
-        if output + i < g.outputs {
-            partials[first_sum + row * g.outputs + output + i] = real3(value[i]);
-        }
-    }
 }
 
 @compute @workgroup_size(64)

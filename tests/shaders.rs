@@ -52,7 +52,9 @@ fn specialize(variant: Variant, halves: u32) -> (Module, ModuleInfo) {
     let source = variant.shader.source(halves);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
-    let capabilities = if halves == 0 { Capabilities::empty() } else { Capabilities::SHADER_FLOAT16 };
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::SUBGROUP, variant.subgroups);
+    capabilities.set(Capabilities::SHADER_FLOAT16, halves != 0);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));

@@ -39,6 +39,11 @@ impl Geometry {
         self.pictures * self.out_height() * self.out_width()
     }
 
+    /// Pixels of all inputs.
+    pub fn in_pixels(&self) -> usize {
+        self.pictures * self.height * self.width
+    }
+
     /// Elements of the input.
     pub fn input_len(&self) -> usize {
         self.pictures * self.height * self.width * self.inputs

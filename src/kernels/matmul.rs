@@ -2,7 +2,7 @@
 
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader, tiles};
 
 /// Strides of a batch of matrices, in elements. Swapping `row` and `column` transposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl<T: Real> Twin<T> for Matmul {
 
 impl Kernel for Matmul {
     fn shader(&self) -> Shader {
-        shader!("matmul", "grid", "tile")
+        shader!("matmul", "grid", "tile", "matmul")
     }
     fn parameters(&self) -> Vec<u32> {
         let operand = |o: Operand| [o.outer as u32, o.inner as u32, o.row as u32, o.column as u32];
@@ -135,7 +135,15 @@ impl Kernel for Matmul {
         ]
     }
     fn groups(&self) -> usize {
-        self.batches[0] * self.batches[1] * self.rows.div_ceil(64) * self.columns.div_ceil(64)
+        self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, 64, 64)
+    }
+    fn variants(&self) -> Vec<Variant> {
+        let lanes = shader!("matmul_lanes", "grid", "lanes", "matmul");
+        let lanes_groups = self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, 32, 16);
+        vec![
+            Variant::new("tile", self.shader(), self.groups()),
+            Variant::new("lanes", lanes, lanes_groups).with_subgroups(),
+        ]
     }
     fn flops(&self) -> u64 {
         2 * (self.batches[0] * self.batches[1] * self.rows * self.columns * self.depth) as u64

@@ -1,6 +1,7 @@
 //! Every operation, one file a family: the kernel (sizes, bindings, host twin), the function that records it with
 //! its backward rule, and the cases that it is tested with.
 
+mod block_product;
 mod case;
 mod geometry;
 mod product;

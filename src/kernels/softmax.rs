@@ -106,7 +106,7 @@ impl Kernel for Backward {
 
 /// Combines the values in 16 lanes that depend on one another only at the end, so that they become vectors.
 #[inline(always)]
-fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; 16];
     for chunk in values.chunks(16) {
         for (lane, &value) in lanes.iter_mut().zip(chunk) {

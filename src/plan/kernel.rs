@@ -72,6 +72,25 @@ pub struct Variant {
     pub constants: Vec<(&'static str, f64)>,
     /// Workgroups in one dispatch, as for [`Kernel::groups`].
     pub groups: usize,
+    /// Whether its threads hand values round: left out where subgroups may have fewer than 8 threads.
+    pub subgroups: bool,
+}
+
+impl Variant {
+    /// A shader without constants.
+    pub fn new(name: &'static str, shader: Shader, groups: usize) -> Self {
+        Self { name, shader, constants: Vec::new(), groups, subgroups: false }
+    }
+
+    /// The same with subgroup operations.
+    pub fn with_subgroups(self) -> Self {
+        Self { subgroups: true, ..self }
+    }
+}
+
+/// Tiles of `tile_rows` x `tile_columns` that cover a matrix.
+pub(crate) fn tiles(rows: usize, columns: usize, tile_rows: usize, tile_columns: usize) -> usize {
+    rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns)
 }
 
 /// How a kernel uses a binding.
@@ -153,7 +172,7 @@ pub trait Kernel: Twin<f32> + Twin<f64> + Debug + Send + Sync {
     /// kernel at one set of sizes: its [`Debug`] text.
     fn variants(&self) -> Vec<Variant> {
         let (shader, constants, groups) = (self.shader(), self.constants(), self.groups());
-        vec![Variant { name: shader.name, shader, constants, groups }]
+        vec![Variant { constants, ..Variant::new(shader.name, shader, groups) }]
     }
 
     /// Floating-point operations, for benchmarks and for cutting long submissions: 2 for a multiply-add.

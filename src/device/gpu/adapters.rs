@@ -95,11 +95,17 @@ impl Adapter {
         facts
     }
 
+    /// The feature of handing values round, where at least 8 threads do that.
+    fn subgroups(&self) -> Features {
+        if self.info.subgroup_min_size >= 8 { self.adapter.features() & Features::SUBGROUP } else { Features::empty() }
+    }
+
     /// Opens it with all of its limits.
     pub(super) fn request_device(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("aquatint"),
-            required_features: self.adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16),
+            required_features: self.adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16)
+                | self.subgroups(),
             required_limits: self.adapter.limits(),
             // Buffers of their own size, not carved from large blocks: the plan has made them few and large.
             memory_hints: wgpu::MemoryHints::MemoryUsage,

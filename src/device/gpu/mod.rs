@@ -12,7 +12,7 @@ pub use adapters::{Adapter, adapters};
 
 use super::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
-use crate::plan::{Call, Element, Plan, Step, Storage};
+use crate::plan::{Call, Element, Plan, Step, Storage, Variant};
 use buffers::Buffers;
 use commands::Loaded;
 use pipelines::Pipelines;
@@ -114,6 +114,11 @@ impl Gpu {
     }
 }
 
+/// Whether the device has what a variant needs; the first of a kernel's variants needs nothing.
+fn can_run(device: &wgpu::Device, variant: &Variant) -> bool {
+    !variant.subgroups || device.features().contains(wgpu::Features::SUBGROUP)
+}
+
 /// Runs `make` and turns what the driver refuses in it into an error.
 fn guarded<T>(device: &wgpu::Device, make: impl FnOnce() -> Result<T>) -> Result<T> {
     let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -204,13 +209,14 @@ impl Device for Gpu {
         let loaded = (missing.iter().try_for_each(|storage| self.allocate(storage))).and_then(|()| {
             let Self { device, queue, buffers, pipelines, choices, forced, .. } = self;
             let compile = |call: &Call| {
-                let variant = match forced {
-                    Some(number) => {
-                        let mut variants = call.variants();
-                        variants.swap_remove((*number).min(variants.len() - 1))
-                    }
+                let mut variants = call.variants();
+                let mut variant = match forced {
+                    Some(number) => variants[(*number).min(variants.len() - 1)].clone(),
                     None => choices.variant_of(call),
                 };
+                if !can_run(device, &variant) {
+                    variant = variants.swap_remove(0);
+                }
                 let pipeline = pipelines.get(device, call, &variant)?;
                 Ok((variant, pipeline))
             };

@@ -138,6 +138,9 @@ fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> 
         if best.is_some() && begun.elapsed() >= BUDGET {
             break;
         }
+        if !super::can_run(&gpu.device, &variants[number]) {
+            continue;
+        }
         let forced = gpu.forced.replace(number);
         let time = trial.time(gpu, best.map(|(_, time)| time));
         gpu.forced = forced;

@@ -1,6 +1,7 @@
 //! The host's convolutions: a block of output rows is gathered into a matrix (im2col) that stays in the cache and is
 //! multiplied by the weight.
 
+use super::super::block_product::{self, Matrix};
 use super::super::{Geometry, parallel};
 use super::super::product::Scratch;
 use super::winograd::{self, Turn};
@@ -20,36 +21,9 @@ fn multiply(
     [rows, columns, depth]: [usize; 3],
     [transpose_a, transpose_b, accumulate]: [bool; 3],
 ) {
-    assert!(c.len() >= rows * columns && a.len() >= rows * depth && b.len() >= depth * columns);
-    let strides = |transpose, rows: usize, columns: usize| {
-        if transpose { (rows as isize, 1) } else { (1, columns as isize) }
-    };
-    let (a_column, a_row) = strides(transpose_a, rows, depth);
-    let (b_column, b_row) = strides(transpose_b, depth, columns);
-    // SAFETY: the slices hold the matrices, as asserted above.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            depth,
-            c.as_mut_ptr(),
-            1,
-            columns as isize,
-            accumulate,
-            a.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    let a = Matrix::rows(a, if transpose_a { rows } else { depth }).transposed_if(transpose_a);
+    let b = Matrix::rows(b, if transpose_b { depth } else { columns }).transposed_if(transpose_b);
+    block_product::multiply((c, columns), a, b, [rows, columns, depth], 1.0, accumulate);
 }
 
 /// Gathers what each output pixel of the rows from `first_row` on (counted through all pictures) sees: `[pixels, kernel row, kernel column, input channel]`.

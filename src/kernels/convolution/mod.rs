@@ -7,7 +7,7 @@ mod winograd;
 use super::sum_rows::sum_rows;
 use super::{Case, Fill, Geometry};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader, tiles};
 
 /// Calls `term(output element, input element, weight element)` for every product of the convolution.
 fn for_each_term(g: &Geometry, mut term: impl FnMut(usize, usize, usize)) {
@@ -48,7 +48,7 @@ impl<T: Real> Twin<T> for Forward {
 
 impl Kernel for Forward {
     fn shader(&self) -> Shader {
-        shader!("convolution_forward", "grid", "geometry", "tile")
+        shader!("convolution_forward", "grid", "geometry", "tile", "convolution_forward")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.geometry.parameters(), vec![self.has_bias.into()]].concat()
@@ -63,7 +63,15 @@ impl Kernel for Forward {
         ]
     }
     fn groups(&self) -> usize {
-        self.geometry.out_pixels().div_ceil(64) * self.geometry.outputs.div_ceil(64)
+        tiles(self.geometry.out_pixels(), self.geometry.outputs, 64, 64)
+    }
+    fn variants(&self) -> Vec<Variant> {
+        let g = &self.geometry;
+        let lanes = shader!("convolution_forward_lanes", "grid", "geometry", "lanes", "convolution_forward");
+        vec![
+            Variant::new("tile", self.shader(), self.groups()),
+            Variant::new("lanes", lanes, tiles(g.out_pixels(), g.outputs, 32, 16)).with_subgroups(),
+        ]
     }
     fn flops(&self) -> u64 {
         self.geometry.flops()
@@ -90,7 +98,7 @@ impl<T: Real> Twin<T> for GradInput {
 
 impl Kernel for GradInput {
     fn shader(&self) -> Shader {
-        shader!("convolution_grad_input", "grid", "geometry", "tile")
+        shader!("convolution_grad_input", "grid", "geometry", "tile", "convolution_grad_input")
     }
     fn parameters(&self) -> Vec<u32> {
         self.geometry.parameters()
@@ -101,7 +109,15 @@ impl Kernel for GradInput {
     }
     fn groups(&self) -> usize {
         let g = &self.geometry;
-        (g.pictures * g.height * g.width).div_ceil(64) * g.inputs.div_ceil(64)
+        tiles(g.in_pixels(), g.inputs, 64, 64)
+    }
+    fn variants(&self) -> Vec<Variant> {
+        let g = &self.geometry;
+        let lanes = shader!("convolution_grad_input_lanes", "grid", "geometry", "lanes", "convolution_grad_input");
+        vec![
+            Variant::new("tile", self.shader(), self.groups()),
+            Variant::new("lanes", lanes, tiles(g.in_pixels(), g.inputs, 32, 16)).with_subgroups(),
+        ]
     }
     fn flops(&self) -> u64 {
         self.geometry.flops()
@@ -147,7 +163,7 @@ impl<T: Real> Twin<T> for GradWeight {
 
 impl Kernel for GradWeight {
     fn shader(&self) -> Shader {
-        shader!("convolution_grad_weight", "grid", "geometry", "tile")
+        shader!("convolution_grad_weight", "grid", "geometry", "tile", "convolution_grad_weight")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.geometry.parameters(), vec![self.splits as u32, self.pixels_per_split() as u32]].concat()
@@ -161,7 +177,15 @@ impl Kernel for GradWeight {
         ]
     }
     fn groups(&self) -> usize {
-        self.splits * self.geometry.depth().div_ceil(64) * self.geometry.outputs.div_ceil(64)
+        self.splits * tiles(self.geometry.depth(), self.geometry.outputs, 64, 64)
+    }
+    fn variants(&self) -> Vec<Variant> {
+        let g = &self.geometry;
+        let lanes = shader!("convolution_grad_weight_lanes", "grid", "geometry", "lanes", "convolution_grad_weight");
+        vec![
+            Variant::new("tile", self.shader(), self.groups()),
+            Variant::new("lanes", lanes, self.splits * tiles(g.depth(), g.outputs, 32, 16)).with_subgroups(),
+        ]
     }
     fn flops(&self) -> u64 {
         self.geometry.flops()
