@@ -19,7 +19,7 @@ pub struct Runs {
 
 impl Runs {
     /// Seconds of a single run after which another is not worth the wait.
-    const PATIENCE: f64 = 20.0;
+    pub const PATIENCE: f64 = 20.0;
 
     /// At least three, at most fifty, and no more than this time allows.
     pub fn within(seconds: f64) -> Self {
@@ -192,7 +192,7 @@ fn times(bench: &Bench, work: &Work, loaded: &mut Loaded, runs: Runs, device: &m
     if !bench.whole {
         let first = loaded.time(device)?;
         let once = if first < 1.0 { loaded.time(device)? } else { first };
-        let most = (CALLS / work.plan.calls.len()).max(1);
+        let most = (CALLS / work.plan.calls.len().max(1)).max(1);
         times = ((RUN_SECONDS / once) as usize).clamp(1, most);
         if times > 1 {
             loaded.repeat(&work.plan, times, device)?;

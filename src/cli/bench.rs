@@ -33,7 +33,7 @@ pub(super) struct BenchCommand {
     /// Pictures in a step, instead of each network's own number
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Time for a row, in seconds; three runs are taken anyway
+    /// Time for a row and for each ceiling, in seconds; three runs are taken anyway
     #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
     seconds: f64,
     /// Prints one JSON object a line instead of a table
@@ -66,7 +66,7 @@ impl BenchCommand {
         let old = self.compare.as_deref().map(read_medians).transpose()?;
         let mut device = self.device.open()?;
         let description = device.description();
-        let ceilings = Ceilings::measure(&mut *device)?;
+        let ceilings = Ceilings::measure(&mut *device, self.seconds)?;
         if !self.json {
             let (flops, bytes) = (ceilings.flop_rate / 1e9, ceilings.byte_rate / 1e9);
             say!("{description}");

@@ -59,6 +59,11 @@ impl Geometry {
         self.kernel * self.kernel * self.inputs
     }
 
+    /// Whether both numbers of channels are multiples of 4, so that they load as vectors.
+    pub fn has_channels_in_fours(&self) -> bool {
+        self.inputs.is_multiple_of(4) && self.outputs.is_multiple_of(4)
+    }
+
     /// Elements of the weight.
     pub fn weight_len(&self) -> usize {
         self.depth() * self.outputs

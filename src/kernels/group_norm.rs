@@ -5,7 +5,7 @@ use super::sum_rows::sum_rows;
 use super::vector::sigmoid;
 use super::{Case, Fill, parallel};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, Variant, shader};
 
 /// Pixels that one thread of the element-wise shaders handles.
 const PIXELS_PER_THREAD: usize = 8;
@@ -71,6 +71,20 @@ impl Kernel for Statistics {
     }
     fn groups(&self) -> usize {
         self.sizes.pictures * self.sizes.groups
+    }
+    fn variants(&self) -> Vec<Variant> {
+        let mut variants = vec![Variant::new("two passes", self.shader(), self.groups())];
+        let size = self.sizes.group_channels();
+        if size <= 256 {
+            // As many groups at a time as make 16 channels (64 bytes) or a few more.
+            let enough = |&norms: &usize| self.sizes.groups.is_multiple_of(norms) && norms * size >= 16;
+            let norms = (1..=16).find(enough).unwrap_or(1);
+            let lanes = 1usize << (256 / (norms * size)).ilog2();
+            let constants = vec![("size", size as f64), ("norms", norms as f64), ("lanes", lanes as f64)];
+            let shader = shader!("group_norm_statistics_one_pass", "grid");
+            variants.push(Variant { constants, ..Variant::new("one pass", shader, self.groups() / norms) });
+        }
+        variants
     }
     fn flops(&self) -> u64 {
         4 * self.sizes.len() as u64
@@ -391,6 +405,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("instance norm", [2, 3, 5, 4], 4),
         ("odd", [3, 7, 5, 21], 3),
         ("many", [2, 17, 16, 24], 8),
+        ("wide", [1, 3, 3, 300], 1),
     ] {
         for silu in [false, true] {
             let norm = GroupNorm { groups, epsilon: 1e-5, silu };

@@ -1,8 +1,9 @@
 //! Matrix products: plain, batched, of transposed operands.
 
+use super::tiles::{tiles, vector_tiles};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader, tiles};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader};
 
 /// Strides of a batch of matrices, in elements. Swapping `row` and `column` transposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,25 @@ impl Matmul {
         batch / self.batches[1] * operand.outer + batch % self.batches[1] * operand.inner
     }
 
+    fn tiles(&self, tile: [usize; 2]) -> usize {
+        self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, tile)
+    }
+
+    /// Whether the vectors of four in `a` and in `b` lie along the inner dimension, if everything lies in such vectors.
+    fn vectors(&self) -> Option<[bool; 2]> {
+        let fours = |sizes: &[usize]| sizes.iter().all(|size| size.is_multiple_of(4));
+        let batches = |operand: Operand| fours(&[operand.outer, operand.inner]);
+        // An operand with neighbours one apart in one direction, and lines of fours that begin at fours.
+        let lie = |along: usize, across: usize, length: usize| along == 1 && fours(&[across, length]);
+        let a_along_depth = lie(self.a.column, self.a.row, self.depth);
+        let b_along_depth = lie(self.b.row, self.b.column, self.depth);
+        let a_fits = a_along_depth || lie(self.a.row, self.a.column, self.rows);
+        let b_fits = b_along_depth || lie(self.b.column, self.b.row, self.columns);
+        let c_fits = lie(self.c.column, self.c.row, self.columns);
+        let all = a_fits && b_fits && c_fits && [self.a, self.b, self.c].into_iter().all(batches);
+        (all && fours(&[self.depth])).then_some([a_along_depth, b_along_depth])
+    }
+
     /// Records it. Without a bias, `bias` is any value that is only read, such as `b`.
     pub fn record(self, r: &mut Recorder, a: Value, b: Value, bias: Option<Value>, c: Value) {
         let kernel = Self { has_bias: bias.is_some(), ..self };
@@ -116,7 +136,7 @@ impl<T: Real> Twin<T> for Matmul {
 
 impl Kernel for Matmul {
     fn shader(&self) -> Shader {
-        shader!("matmul", "grid", "tile", "matmul")
+        shader!("matmul", "grid", "tile", "matmul", "matmul_floats")
     }
     fn parameters(&self) -> Vec<u32> {
         let operand = |o: Operand| [o.outer as u32, o.inner as u32, o.row as u32, o.column as u32];
@@ -135,15 +155,24 @@ impl Kernel for Matmul {
         ]
     }
     fn groups(&self) -> usize {
-        self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, 64, 64)
+        self.tiles([64, 64])
     }
     fn variants(&self) -> Vec<Variant> {
-        let lanes = shader!("matmul_lanes", "grid", "lanes", "matmul");
-        let lanes_groups = self.batches[0] * self.batches[1] * tiles(self.rows, self.columns, 32, 16);
-        vec![
-            Variant::new("tile", self.shader(), self.groups()),
-            Variant::new("lanes", lanes, lanes_groups).with_subgroups(),
-        ]
+        let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
+        if let Some([a_along_depth, b_along_depth]) = self.vectors() {
+            let shaders = [
+                shader!("matmul_vec4", "grid", "tile_vec4", "matmul"),
+                shader!("matmul_vec4", "grid", "tile_vec4_small", "matmul"),
+            ];
+            let constants = vec![
+                ("a_along_depth", f64::from(u8::from(a_along_depth))),
+                ("b_along_depth", f64::from(u8::from(b_along_depth))),
+            ];
+            variants.extend(vector_tiles(shaders, constants, |tile| self.tiles(tile)));
+        }
+        let lanes = shader!("matmul_lanes", "grid", "lanes", "matmul", "matmul_floats");
+        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
+        variants
     }
     fn flops(&self) -> u64 {
         2 * (self.batches[0] * self.batches[1] * self.rows * self.columns * self.depth) as u64
@@ -209,7 +238,7 @@ impl Matmul {
 /// Every transposition, batches, one element, tiles with ragged edges.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (batches, rows, columns, depth) in [(1, 1, 1, 1), (1, 9, 13, 17), (3, 5, 70, 4), (1, 130, 65, 33)] {
+    for (batches, rows, columns, depth) in [(1, 1, 1, 1), (1, 9, 13, 17), (3, 5, 70, 4), (1, 130, 65, 33), (2, 72, 68, 20), (1, 132, 136, 36)] {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
             let shape = |rows, columns, transpose| {
                 let matrix = if transpose { [columns, rows] } else { [rows, columns] };

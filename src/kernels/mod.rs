@@ -5,6 +5,7 @@ mod block_product;
 mod case;
 mod geometry;
 mod product;
+mod tiles;
 mod vector;
 
 use crate::parallel;

@@ -2,7 +2,7 @@
 
 use super::parameters::{Initial, Layout, ParameterId, Parameters};
 use crate::error::Result;
-use crate::kernels::convolution::{Window, convolution};
+use crate::kernels::convolution::{Added, Window, convolution, convolution_plus};
 use crate::kernels::group_norm::{GroupNorm, group_norm};
 use crate::kernels::linear::linear;
 use crate::plan::{Recorder, Storage, Value};
@@ -117,6 +117,13 @@ impl Conv2d {
         }
         let weight = net.value(self.weight);
         convolution(net.r, x, weight, Some(bias), self.window)
+    }
+
+    /// The same plus what else there is, beside the layer's own bias.
+    pub(super) fn record_plus(&self, net: &mut Network, x: Value, added: Added) -> Result<Value> {
+        let bias = Some(net.value(self.bias));
+        let weight = net.value(self.weight);
+        convolution_plus(net.r, x, weight, Added { bias, ..added }, self.window)
     }
 }
 

@@ -3,9 +3,9 @@
 use super::layers::{Conv2d, Linear, Network, Norm, same};
 use super::parameters::Parameters;
 use crate::error::Result;
-use crate::kernels::channels::add_channels;
+use crate::kernels::convolution::Added;
 use crate::kernels::group_norm::GroupNorm;
-use crate::plan::{Value, add};
+use crate::plan::Value;
 
 /// Sizes that every block of a network shares.
 #[derive(Clone, Copy, Debug)]
@@ -45,15 +45,13 @@ impl ResnetBlock {
     /// `[pictures, height, width, outputs]`.
     pub(super) fn record(&self, net: &mut Network, x: Value, silu_embedding: Value) -> Result<Value> {
         let h = self.norm1.record(net, x)?;
-        let h = self.conv1.record(net, h)?;
         let time = self.time_emb_proj.record(net, silu_embedding)?;
-        let h = add_channels(net.r, h, time)?;
+        let h = self.conv1.record_plus(net, h, Added { per_picture: Some(time), ..Added::default() })?;
         let h = self.norm2.record(net, h)?;
-        let h = self.conv2.record(net, h)?;
         let residual = match &self.conv_shortcut {
             Some(conv) => conv.record(net, x)?,
             None => x,
         };
-        add(net.r, residual, h)
+        self.conv2.record_plus(net, h, Added { residual: Some(residual), ..Added::default() })
     }
 }

@@ -88,11 +88,6 @@ impl Variant {
     }
 }
 
-/// Tiles of `tile_rows` x `tile_columns` that cover a matrix.
-pub(crate) fn tiles(rows: usize, columns: usize, tile_rows: usize, tile_columns: usize) -> usize {
-    rows.div_ceil(tile_rows) * columns.div_ceil(tile_columns)
-}
-
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -292,7 +292,7 @@ impl Device for Gpu {
 
     fn peak_memory(&self) -> Option<u64> {
         // Memory is taken when plans are loaded: what is held now is the most since then.
-        self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
+        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {
