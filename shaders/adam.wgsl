@@ -8,6 +8,7 @@ struct Parameters {
     epsilon: f32,
     weight_decay: f32,
     decoupled: u32,
+    scaled: u32, // the factor that takes the loss's scale out of the gradient follows the norm; 0: no step
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
@@ -26,6 +27,12 @@ fn main(
     var clip = step.clip_norm / (norm[0] + 1e-6);
     if clip > 1.0 {
         clip = 1.0;
+    }
+    if parameters.scaled != 0u {
+        if norm[1] == 0.0 {
+            return;
+        }
+        clip *= norm[1];
     }
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {

@@ -5,9 +5,9 @@ struct Parameters {
     channels: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read> b: array<real2>;
+@group(0) @binding(3) var<storage, read_write> y: array<real3>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -20,6 +20,6 @@ fn main(
     let len = parameters.pictures * picture_len;
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, len); i += 256u) {
-        y[i] = x[i] + b[i / picture_len * channels + i % channels];
+        y[i] = real3(f32(x[i]) + f32(b[i / picture_len * channels + i % channels]));
     }
 }

@@ -5,8 +5,8 @@ struct Parameters {
     size: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> o: array<f32>; // [row][channel]
-@group(0) @binding(2) var<storage, read> grad_o: array<f32>;
+@group(0) @binding(1) var<storage, read> o: array<real1>; // [row][channel]
+@group(0) @binding(2) var<storage, read> grad_o: array<real2>;
 @group(0) @binding(3) var<storage, read_write> delta: array<f32>; // [row]
 
 @compute @workgroup_size(64)
@@ -21,7 +21,7 @@ fn main(
     }
     var sum = 0.0;
     for (var i = row * parameters.size; i < (row + 1u) * parameters.size; i++) {
-        sum += o[i] * grad_o[i];
+        sum += f32(o[i]) * f32(grad_o[i]);
     }
     delta[row] = sum;
 }

@@ -1,10 +1,10 @@
 // o = softmax(scale q k^T) v without the matrix of scores, and the log of each softmax's sum. A workgroup has 64 queries of
 // a head and walks over the keys, 64 at a time; what it has summed so far is scaled down whenever a larger score turns
 // up (Milakov & Gimelshein 2018, arXiv 1805.02867).
-@group(0) @binding(1) var<storage, read> q: array<f32>; // [picture][query][head][channel]
-@group(0) @binding(2) var<storage, read> k: array<f32>; // [picture][token][head][channel]
-@group(0) @binding(3) var<storage, read> v: array<f32>;
-@group(0) @binding(4) var<storage, read_write> o: array<f32>; // as q
+@group(0) @binding(1) var<storage, read> q: array<real1>; // [picture][query][head][channel]
+@group(0) @binding(2) var<storage, read> k: array<real2>; // [picture][token][head][channel]
+@group(0) @binding(3) var<storage, read> v: array<real3>;
+@group(0) @binding(4) var<storage, read_write> o: array<real4>; // as q
 @group(0) @binding(5) var<storage, read_write> log_sum: array<f32>; // [picture][query][head]
 
 const QUERY: u32 = 0u;
@@ -22,12 +22,12 @@ fn element(operand: u32, row: u32, channel: u32) -> f32 {
     }
     let place = place_of(batch, row, rows) * parameters.size + channel;
     if operand == QUERY {
-        return q[place];
+        return f32(q[place]);
     }
     if operand == KEY {
-        return k[place];
+        return f32(k[place]);
     }
-    return v[place];
+    return f32(v[place]);
 }
 
 fn store(output: u32, row: u32, channel: u32, value: vec4<f32>) {
@@ -38,9 +38,9 @@ fn store(output: u32, row: u32, channel: u32, value: vec4<f32>) {
     for (var i = 0u; i < min(4u, parameters.size - min(channel, parameters.size)); i++) {
         var sum = value[i];
         if first_key > 0u {
-            sum += before[row / 4u][row % 4u] * o[place + i];
+            sum += before[row / 4u][row % 4u] * f32(o[place + i]);
         }
-        o[place + i] = after[row / 4u][row % 4u] * sum;
+        o[place + i] = real4(after[row / 4u][row % 4u] * sum);
     }
 }
 

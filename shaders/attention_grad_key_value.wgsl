@@ -1,7 +1,7 @@
 // dv = p^T do and dk = scale ds^T q, with p and ds as in attention_grad_query.wgsl. A workgroup has 64 keys of a head and
 // walks over the queries, 64 at a time.
-@group(0) @binding(7) var<storage, read_write> grad_k: array<f32>; // as k
-@group(0) @binding(8) var<storage, read_write> grad_v: array<f32>;
+@group(0) @binding(7) var<storage, read_write> grad_k: array<real7>; // as k
+@group(0) @binding(8) var<storage, read_write> grad_v: array<real8>;
 
 fn store(output: u32, row: u32, channel: u32, value: vec4<f32>) {
     if first_key + row >= parameters.tokens {
@@ -12,14 +12,14 @@ fn store(output: u32, row: u32, channel: u32, value: vec4<f32>) {
         var sum = value[i];
         if output == KEY {
             if first_query > 0u {
-                sum += grad_k[place + i];
+                sum += f32(grad_k[place + i]);
             }
-            grad_k[place + i] = sum;
+            grad_k[place + i] = real7(sum);
         } else {
             if first_query > 0u {
-                sum += grad_v[place + i];
+                sum += f32(grad_v[place + i]);
             }
-            grad_v[place + i] = sum;
+            grad_v[place + i] = real8(sum);
         }
     }
 }

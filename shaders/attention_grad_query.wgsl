@@ -1,6 +1,6 @@
 // dq = scale ds k with ds = p (do v^T - delta) and p = e^(scale q k^T - log_sum), made again from q and k (Dao 2023, arXiv
 // 2307.08691, algorithm 2). A workgroup has 64 queries of a head and walks over the keys, 64 at a time.
-@group(0) @binding(7) var<storage, read_write> grad_q: array<f32>; // as q
+@group(0) @binding(7) var<storage, read_write> grad_q: array<real7>; // as q
 
 fn store(output: u32, row: u32, channel: u32, value: vec4<f32>) {
     if first_query + row >= parameters.queries {
@@ -10,9 +10,9 @@ fn store(output: u32, row: u32, channel: u32, value: vec4<f32>) {
     for (var i = 0u; i < min(4u, parameters.size - min(channel, parameters.size)); i++) {
         var sum = value[i];
         if first_key > 0u {
-            sum += grad_q[place + i];
+            sum += f32(grad_q[place + i]);
         }
-        grad_q[place + i] = sum;
+        grad_q[place + i] = real7(sum);
     }
 }
 

@@ -7,8 +7,8 @@ struct Parameters {
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dtable: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<real2>;
+@group(0) @binding(3) var<storage, read_write> dtable: array<real3>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -23,12 +23,12 @@ fn main(
         var sum = 0.0;
         for (var n = 0u; n < parameters.pictures; n++) {
             if labels[n] == class_number {
-                sum += dy[n * parameters.dim + i % parameters.dim];
+                sum += f32(dy[n * parameters.dim + i % parameters.dim]);
             }
         }
         if parameters.accumulate != 0u {
-            sum += dtable[i];
+            sum += f32(dtable[i]);
         }
-        dtable[i] = sum;
+        dtable[i] = real3(sum);
     }
 }

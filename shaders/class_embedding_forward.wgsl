@@ -4,9 +4,9 @@ struct Parameters {
     pictures: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> table: array<f32>;
+@group(0) @binding(1) var<storage, read> table: array<real1>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<real3>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -17,6 +17,6 @@ fn main(
     let len = parameters.pictures * parameters.dim;
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, len); i += 256u) {
-        y[i] = table[labels[i / parameters.dim] * parameters.dim + i % parameters.dim];
+        y[i] = real3(f32(table[labels[i / parameters.dim] * parameters.dim + i % parameters.dim]));
     }
 }

@@ -8,7 +8,7 @@ fn x_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let in_column = pixel % g.out_width * g.stride + tap % g.kernel - g.before;
     let picture = row / g.out_height;
     if picture < g.pictures && in_row < g.height && in_column < g.width {
-        return x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + channel];
+        return f32(x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + channel]);
     }
     return 0.0;
 }
@@ -30,7 +30,7 @@ fn load_a(pixel: u32, k: u32) -> vec4<f32> {
 fn w_at(k: u32, output: u32) -> f32 {
     let g = parameters.geometry;
     if k < g.kernel * g.kernel * g.inputs && output < g.outputs {
-        return w[k * g.outputs + output];
+        return f32(w[k * g.outputs + output]);
     }
     return 0.0;
 }

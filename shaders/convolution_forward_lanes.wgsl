@@ -7,11 +7,11 @@ var<private> column: vec4<u32>;
 var<private> outputs: vec2<u32>;
 
 fn load_a(place: u32) -> f32 {
-    return x[place];
+    return f32(x[place]);
 }
 
 fn load_b(place: u32) -> f32 {
-    return w[place];
+    return f32(w[place]);
 }
 
 fn run_at(tap: u32) -> Run {

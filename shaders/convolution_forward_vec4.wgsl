@@ -6,12 +6,12 @@ struct Parameters {
     has_residual: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> per_picture: array<vec4<f32>>; // [picture][output]
-@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>; // as y
-@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x: array<real1x4>;
+@group(0) @binding(2) var<storage, read> w: array<real2x4>;
+@group(0) @binding(3) var<storage, read> bias: array<real3x4>;
+@group(0) @binding(4) var<storage, read> per_picture: array<real4x4>; // [picture][output]
+@group(0) @binding(5) var<storage, read> residual: array<real5x4>; // as y
+@group(0) @binding(6) var<storage, read_write> y: array<real6x4>;
 
 // What the thread's four output pixels see through the kernel's first row and column, which may be padding.
 var<private> picture: vec4<u32>;
@@ -36,7 +36,7 @@ fn begin_run(tap: u32) -> u32 {
 
 fn load_x(place: u32, is_inside: bool) -> vec4<f32> {
     if is_inside {
-        return x[place];
+        return vec4<f32>(x[place]);
     }
     return vec4<f32>(0.0);
 }
@@ -51,7 +51,12 @@ fn load_a(k: u32) -> mat4x4<f32> {
 fn load_b(k: u32) -> mat4x4<f32> {
     let step = parameters.geometry.outputs / 4u;
     let place = w_first + k * step;
-    return mat4x4<f32>(w[place], w[place + step], w[place + 2u * step], w[place + 3u * step]);
+    return mat4x4<f32>(
+        vec4<f32>(w[place]),
+        vec4<f32>(w[place + step]),
+        vec4<f32>(w[place + 2u * step]),
+        vec4<f32>(w[place + 3u * step]),
+    );
 }
 
 fn store(pixel: u32, output: u32, value: vec4<f32>) {
@@ -59,16 +64,16 @@ fn store(pixel: u32, output: u32, value: vec4<f32>) {
     if pixel < g.pictures * g.out_height * g.out_width && output < g.outputs {
         var sum = value;
         if parameters.has_bias != 0u {
-            sum += bias[output / 4u];
+            sum += vec4<f32>(bias[output / 4u]);
         }
         if parameters.has_per_picture != 0u {
-            sum += per_picture[(pixel / (g.out_height * g.out_width) * g.outputs + output) / 4u];
+            sum += vec4<f32>(per_picture[(pixel / (g.out_height * g.out_width) * g.outputs + output) / 4u]);
         }
         let place = (pixel * g.outputs + output) / 4u;
         if parameters.has_residual != 0u {
-            sum += residual[place];
+            sum += vec4<f32>(residual[place]);
         }
-        y[place] = sum;
+        y[place] = real6x4(sum);
     }
 }
 

@@ -11,7 +11,7 @@ fn dy_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let picture = row / g.height;
     let divides = below % g.stride == 0u && right % g.stride == 0u;
     if picture < g.pictures && divides && out_row < g.out_height && out_column < g.out_width {
-        return dy[((picture * g.out_height + out_row) * g.out_width + out_column) * g.outputs + channel];
+        return f32(dy[((picture * g.out_height + out_row) * g.out_width + out_column) * g.outputs + channel]);
     }
     return 0.0;
 }
@@ -34,7 +34,7 @@ fn w_at(k: u32, input: u32) -> f32 {
     let g = parameters.geometry;
     let tap = k / g.outputs;
     if tap < g.kernel * g.kernel && input < g.inputs {
-        return w[(tap * g.inputs + input) * g.outputs + k % g.outputs];
+        return f32(w[(tap * g.inputs + input) * g.outputs + k % g.outputs]);
     }
     return 0.0;
 }

@@ -7,11 +7,11 @@ var<private> column: vec4<u32>;
 var<private> inputs: vec2<u32>;
 
 fn load_a(place: u32) -> f32 {
-    return dy[place];
+    return f32(dy[place]);
 }
 
 fn load_b(place: u32) -> f32 {
-    return w[place];
+    return f32(w[place]);
 }
 
 fn run_at(tap: u32) -> Run {

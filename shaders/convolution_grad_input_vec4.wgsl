@@ -3,9 +3,9 @@ struct Parameters {
     geometry: Geometry,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> dy: array<real1x4>;
+@group(0) @binding(2) var<storage, read> w: array<real2x4>;
+@group(0) @binding(3) var<storage, read_write> dx: array<real3x4>;
 
 // The thread's four input pixels, from the top left corner of what an output pixel sees.
 var<private> picture: vec4<u32>;
@@ -33,7 +33,7 @@ fn begin_run(tap: u32) -> u32 {
 
 fn load_dy(place: u32, is_inside: bool) -> vec4<f32> {
     if is_inside {
-        return dy[place];
+        return vec4<f32>(dy[place]);
     }
     return vec4<f32>(0.0);
 }
@@ -48,13 +48,18 @@ fn load_a(k: u32) -> mat4x4<f32> {
 fn load_b(k: u32) -> mat4x4<f32> {
     let step = parameters.geometry.outputs / 4u;
     let place = w_first + k / 4u;
-    return transpose(mat4x4<f32>(w[place], w[place + step], w[place + 2u * step], w[place + 3u * step]));
+    return transpose(mat4x4<f32>(
+        vec4<f32>(w[place]),
+        vec4<f32>(w[place + step]),
+        vec4<f32>(w[place + 2u * step]),
+        vec4<f32>(w[place + 3u * step]),
+    ));
 }
 
 fn store(pixel: u32, input: u32, value: vec4<f32>) {
     let g = parameters.geometry;
     if pixel < g.pictures * g.height * g.width && input < g.inputs {
-        dx[(pixel * g.inputs + input) / 4u] = value;
+        dx[(pixel * g.inputs + input) / 4u] = real3x4(value);
     }
 }
 

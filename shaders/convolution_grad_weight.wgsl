@@ -11,7 +11,7 @@ fn x_at(row: u32, pixel: u32) -> f32 {
     let in_column = pixel % g.out_width * g.stride + tap % g.kernel - g.before;
     if tap < g.kernel * g.kernel && in_row < g.height && in_column < g.width {
         let picture = out_row / g.out_height;
-        return x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + row % g.inputs];
+        return f32(x[((picture * g.height + in_row) * g.width + in_column) * g.inputs + row % g.inputs]);
     }
     return 0.0;
 }
@@ -25,7 +25,7 @@ fn load_a(row: u32, pixel: u32) -> vec4<f32> {
 
 fn dy_at(pixel: u32, output: u32) -> f32 {
     if pixel < last_pixel && output < parameters.geometry.outputs {
-        return dy[pixel * parameters.geometry.outputs + output];
+        return f32(dy[pixel * parameters.geometry.outputs + output]);
     }
     return 0.0;
 }

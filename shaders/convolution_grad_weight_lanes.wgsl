@@ -12,11 +12,11 @@ var<private> channel: vec4<u32>;
 var<private> outputs: vec2<u32>;
 
 fn load_a(place: u32) -> f32 {
-    return x[place];
+    return f32(x[place]);
 }
 
 fn load_b(place: u32) -> f32 {
-    return dy[place];
+    return f32(dy[place]);
 }
 
 fn run_at(number: u32) -> Run {

@@ -6,9 +6,9 @@ struct Parameters {
     pixels_per_split: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> partials: array<vec4<f32>>; // [split][weight]
+@group(0) @binding(1) var<storage, read> x: array<real1x4>;
+@group(0) @binding(2) var<storage, read> dy: array<real2x4>;
+@group(0) @binding(3) var<storage, read_write> partials: array<real3x4>; // [split][weight]
 
 // Known when it is compiled, so that dividing by them, once in every step, is cheap.
 override out_height: u32;
@@ -30,7 +30,7 @@ fn begin_run(number: u32) -> u32 {
 fn load_x(picture_row: u32, in_row: u32, in_column: u32) -> vec4<f32> {
     let g = parameters.geometry;
     if in_row < g.height && in_column < g.width {
-        return x[((picture_row + in_row) * g.width + in_column) * (g.inputs / 4u) + channel / 4u];
+        return vec4<f32>(x[((picture_row + in_row) * g.width + in_column) * (g.inputs / 4u) + channel / 4u]);
     }
     return vec4<f32>(0.0);
 }
@@ -53,13 +53,18 @@ fn load_a(k: u32) -> mat4x4<f32> {
 fn load_b(k: u32) -> mat4x4<f32> {
     let step = parameters.geometry.outputs / 4u;
     let place = (first_pixel + k) * step + output / 4u;
-    return mat4x4<f32>(dy[place], dy[place + step], dy[place + 2u * step], dy[place + 3u * step]);
+    return mat4x4<f32>(
+        vec4<f32>(dy[place]),
+        vec4<f32>(dy[place + step]),
+        vec4<f32>(dy[place + 2u * step]),
+        vec4<f32>(dy[place + 3u * step]),
+    );
 }
 
 fn store(weight: u32, output: u32, value: vec4<f32>) {
     let g = parameters.geometry;
     if weight < g.kernel * g.kernel * g.inputs && output < g.outputs {
-        partials[(first_sum + weight * g.outputs + output) / 4u] = value;
+        partials[(first_sum + weight * g.outputs + output) / 4u] = real3x4(value);
     }
 }
 

@@ -11,8 +11,8 @@ struct Parameters {
     width: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read_write> y: array<real2>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -28,8 +28,8 @@ fn main(
         let k = channel - parameters.y_first; // wraps to a large number before y_first
         var value = 0.0;
         if k < parameters.count {
-            value = x[row * parameters.x_stride + parameters.x_first + k];
+            value = f32(x[row * parameters.x_stride + parameters.x_first + k]);
         }
-        y[row * parameters.y_stride + channel] = value;
+        y[row * parameters.y_stride + channel] = real2(value);
     }
 }

@@ -1,10 +1,12 @@
 // average += (1 - decay) (parameter - average).
 struct Parameters {
     len: u32,
+    scaled: u32, // whether control says if this is a step at all
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read_write> average: array<f32>;
+@group(0) @binding(3) var<storage, read> control: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -12,6 +14,9 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
+    if parameters.scaled != 0u && control[1] == 0.0 {
+        return;
+    }
     let rate = 1.0 - step.ema_decay;
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {

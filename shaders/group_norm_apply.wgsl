@@ -1,5 +1,5 @@
 // y = (x - mean) / deviation * weight + bias, then SiLU if asked for. A thread handles one channel of 8 pixels.
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<real5>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -17,15 +17,15 @@ fn main(
     }
     let of_group = statistics_of(picture, channel);
     let mean = statistics[of_group];
-    let scale = statistics[of_group + 1u] * weight[channel];
-    let shift = bias[channel];
+    let scale = statistics[of_group + 1u] * f32(weight[channel]);
+    let shift = f32(bias[channel]);
     let first = block % blocks * 8u;
     for (var pixel = first; pixel < min(first + 8u, parameters.pixels); pixel++) {
         let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
-        var z = (x[i] - mean) * scale + shift;
+        var z = (f32(x[i]) - mean) * scale + shift;
         if parameters.silu != 0u {
             z = silu_of(z);
         }
-        y[i] = z;
+        y[i] = real5(z);
     }
 }

@@ -1,9 +1,9 @@
 // dx = (dz weight - (S1 + xhat S2) / count) / deviation: dz is the gradient before SiLU, xhat the normalised x, S1 and S2
 // the group's sums of dz weight and dz weight xhat. A thread handles one channel of 8 pixels.
-@group(0) @binding(5) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read> dy: array<real5>;
 @group(0) @binding(6) var<storage, read> sum_dz: array<f32>;
 @group(0) @binding(7) var<storage, read> sum_dz_xhat: array<f32>;
-@group(0) @binding(8) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(8) var<storage, read_write> dx: array<real8>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -27,16 +27,16 @@ fn main(
     var s1 = 0.0;
     var s2 = 0.0;
     for (var i = channel / size * size; i < (channel / size + 1u) * size; i++) {
-        s1 += sum_dz[picture * parameters.channels + i] * weight[i];
-        s2 += sum_dz_xhat[picture * parameters.channels + i] * weight[i];
+        s1 += sum_dz[picture * parameters.channels + i] * f32(weight[i]);
+        s2 += sum_dz_xhat[picture * parameters.channels + i] * f32(weight[i]);
     }
     s1 /= count;
     s2 /= count;
     let first = block % blocks * 8u;
     for (var pixel = first; pixel < min(first + 8u, parameters.pixels); pixel++) {
         let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
-        let xhat = (x[i] - mean) * deviation;
-        let dz = before_silu(dy[i], xhat, channel);
-        dx[i] = deviation * (dz * weight[channel] - s1 - xhat * s2);
+        let xhat = (f32(x[i]) - mean) * deviation;
+        let dz = before_silu(f32(dy[i]), xhat, channel);
+        dx[i] = real8(deviation * (dz * f32(weight[channel]) - s1 - xhat * s2));
     }
 }

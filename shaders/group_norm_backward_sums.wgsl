@@ -1,6 +1,6 @@
 // Sums over the pixels of each picture and channel, of dz (the gradient before SiLU) and of dz xhat (xhat: normalised
 // x). A workgroup handles 16 channels of a picture with 16 threads each.
-@group(0) @binding(5) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read> dy: array<real5>;
 @group(0) @binding(6) var<storage, read_write> sum_dz: array<f32>;
 @group(0) @binding(7) var<storage, read_write> sum_dz_xhat: array<f32>;
 
@@ -26,8 +26,8 @@ fn main(
         let deviation = statistics[of_group + 1u];
         for (var pixel = thread / 16u; pixel < parameters.pixels; pixel += 16u) {
             let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
-            let xhat = (x[i] - mean) * deviation;
-            let dz = before_silu(dy[i], xhat, channel);
+            let xhat = (f32(x[i]) - mean) * deviation;
+            let dz = before_silu(f32(dy[i]), xhat, channel);
             sums += vec2<f32>(dz, dz * xhat);
         }
     }

@@ -8,7 +8,7 @@ struct Parameters {
     epsilon: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
 @group(0) @binding(2) var<storage, read_write> statistics: array<f32>; // [picture][group][mean, 1 / deviation]
 
 @compute @workgroup_size(256)
@@ -26,12 +26,12 @@ fn main(
     let first = number / parameters.groups * parameters.pixels * parameters.channels + number % parameters.groups * size;
     var sum = 0.0;
     for (var i = thread; i < count; i += 256u) {
-        sum += x[first + i / size * parameters.channels + i % size];
+        sum += f32(x[first + i / size * parameters.channels + i % size]);
     }
     let mean = sum_over_group(sum, thread) / f32(count);
     var squares = 0.0;
     for (var i = thread; i < count; i += 256u) {
-        let difference = x[first + i / size * parameters.channels + i % size] - mean;
+        let difference = f32(x[first + i / size * parameters.channels + i % size]) - mean;
         squares += difference * difference;
     }
     let variance = sum_over_group(squares, thread) / f32(count);

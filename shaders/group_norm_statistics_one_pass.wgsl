@@ -14,7 +14,7 @@ struct Parameters {
     epsilon: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
 @group(0) @binding(2) var<storage, read_write> statistics: array<f32>; // [picture][group][mean, 1 / deviation]
 
 // How many elements, their mean, and the sum of the squared differences from it.
@@ -45,11 +45,11 @@ fn main(
     if lane < min(lanes, parameters.pixels) {
         let first_channel = first_norm % parameters.groups * size;
         let first = picture * parameters.pixels * parameters.channels + first_channel + thread % width;
-        let origin = x[first + lane * parameters.channels];
+        let origin = f32(x[first + lane * parameters.channels]);
         var sum = 0.0;
         var squares = 0.0;
         for (var pixel = lane; pixel < parameters.pixels; pixel += lanes) {
-            let difference = x[first + pixel * parameters.channels] - origin;
+            let difference = f32(x[first + pixel * parameters.channels]) - origin;
             sum += difference;
             squares += difference * difference;
         }

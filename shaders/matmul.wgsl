@@ -1,7 +1,7 @@
 // By tiles in workgroup memory.
 fn a_at(row: u32, k: u32) -> f32 {
     if row < parameters.rows && k < parameters.depth {
-        return a[a_first + row * parameters.a.row + k * parameters.a.column];
+        return f32(a[a_first + row * parameters.a.row + k * parameters.a.column]);
     }
     return 0.0;
 }
@@ -12,7 +12,7 @@ fn load_a(row: u32, k: u32) -> vec4<f32> {
 
 fn b_at(k: u32, column: u32) -> f32 {
     if k < parameters.depth && column < parameters.columns {
-        return b[b_first + k * parameters.b.row + column * parameters.b.column];
+        return f32(b[b_first + k * parameters.b.row + column * parameters.b.column]);
     }
     return 0.0;
 }

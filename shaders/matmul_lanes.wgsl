@@ -3,11 +3,11 @@ var<private> rows: vec4<u32>;
 var<private> columns: vec2<u32>;
 
 fn load_a(place: u32) -> f32 {
-    return a[place];
+    return f32(a[place]);
 }
 
 fn load_b(place: u32) -> f32 {
-    return b[place];
+    return f32(b[place]);
 }
 
 fn run_at(number: u32) -> Run {

@@ -1,8 +1,8 @@
 // matmul.wgsl for operands in vectors of four: rows of c, and either rows or columns of a and b. There is one run.
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<real1x4>;
+@group(0) @binding(2) var<storage, read> b: array<real2x4>;
+@group(0) @binding(3) var<storage, read> bias: array<real3x4>;
+@group(0) @binding(4) var<storage, read_write> c: array<real4x4>;
 
 // Which way the vectors of a and b lie: along the inner dimension, or across it.
 override a_along_depth: bool;
@@ -19,21 +19,41 @@ fn begin_run(number: u32) -> u32 {
 fn load_a(k: u32) -> mat4x4<f32> {
     if a_along_depth {
         let place = a_place + k / 4u;
-        return transpose(mat4x4<f32>(a[place.x], a[place.y], a[place.z], a[place.w]));
+        return transpose(mat4x4<f32>(
+            vec4<f32>(a[place.x]),
+            vec4<f32>(a[place.y]),
+            vec4<f32>(a[place.z]),
+            vec4<f32>(a[place.w]),
+        ));
     }
     let step = parameters.a.column / 4u;
     let place = a_place.x + k * step;
-    return mat4x4<f32>(a[place], a[place + step], a[place + 2u * step], a[place + 3u * step]);
+    return mat4x4<f32>(
+        vec4<f32>(a[place]),
+        vec4<f32>(a[place + step]),
+        vec4<f32>(a[place + 2u * step]),
+        vec4<f32>(a[place + 3u * step]),
+    );
 }
 
 fn load_b(k: u32) -> mat4x4<f32> {
     if b_along_depth {
         let place = b_place + k / 4u;
-        return transpose(mat4x4<f32>(b[place.x], b[place.y], b[place.z], b[place.w]));
+        return transpose(mat4x4<f32>(
+            vec4<f32>(b[place.x]),
+            vec4<f32>(b[place.y]),
+            vec4<f32>(b[place.z]),
+            vec4<f32>(b[place.w]),
+        ));
     }
     let step = parameters.b.row / 4u;
     let place = b_place.x + k * step;
-    return mat4x4<f32>(b[place], b[place + step], b[place + 2u * step], b[place + 3u * step]);
+    return mat4x4<f32>(
+        vec4<f32>(b[place]),
+        vec4<f32>(b[place + step]),
+        vec4<f32>(b[place + 2u * step]),
+        vec4<f32>(b[place + 3u * step]),
+    );
 }
 
 fn store(row: u32, column: u32, value: vec4<f32>) {
@@ -43,12 +63,12 @@ fn store(row: u32, column: u32, value: vec4<f32>) {
     let place = (c_first + row * parameters.c.row + column) / 4u;
     var sum = parameters.scale * value;
     if parameters.has_bias != 0u {
-        sum += bias[column / 4u];
+        sum += vec4<f32>(bias[column / 4u]);
     }
     if parameters.accumulate != 0u {
-        sum += c[place];
+        sum += vec4<f32>(c[place]);
     }
-    c[place] = sum;
+    c[place] = real4x4(sum);
 }
 
 @compute @workgroup_size(threads)

@@ -3,8 +3,8 @@ struct Parameters {
     len: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> goal: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read> goal: array<real2>;
 @group(0) @binding(3) var<storage, read_write> partials: array<f32>;
 
 @compute @workgroup_size(256)
@@ -17,7 +17,7 @@ fn main(
     let first = number * 4096u;
     var sum = 0.0;
     for (var i = first + thread; i < min(first + 4096u, parameters.len); i += 256u) {
-        let difference = x[i] - goal[i];
+        let difference = f32(x[i]) - f32(goal[i]);
         sum += difference * difference;
     }
     let all = sum_over_group(sum, thread);

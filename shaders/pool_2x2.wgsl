@@ -7,8 +7,8 @@ struct Parameters {
     scale: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read_write> y: array<real2>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -26,6 +26,6 @@ fn main(
         let row = i / (channels * width);
         let upper = (4u * row * width + 2u * column) * channels + channel;
         let lower = upper + 2u * width * channels;
-        y[i] = parameters.scale * (x[upper] + x[upper + channels] + x[lower] + x[lower + channels]);
+        y[i] = real2(parameters.scale * (f32(x[upper]) + f32(x[upper + channels]) + f32(x[lower]) + f32(x[lower + channels])));
     }
 }

@@ -3,9 +3,9 @@ struct Parameters {
     len: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read> dy: array<real2>;
+@group(0) @binding(3) var<storage, read_write> dx: array<real3>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -15,6 +15,6 @@ fn main(
 ) {
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
-        dx[i] = dy[i] * silu_slope(x[i]);
+        dx[i] = real3(f32(dy[i]) * silu_slope(f32(x[i])));
     }
 }

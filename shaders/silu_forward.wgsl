@@ -3,8 +3,8 @@ struct Parameters {
     len: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read_write> y: array<real2>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -14,6 +14,6 @@ fn main(
 ) {
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
-        y[i] = silu_of(x[i]);
+        y[i] = real2(silu_of(f32(x[i])));
     }
 }

@@ -4,9 +4,9 @@ struct Parameters {
     columns: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> y: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(1) var<storage, read> y: array<real1>;
+@group(0) @binding(2) var<storage, read> dy: array<real2>;
+@group(0) @binding(3) var<storage, read_write> dx: array<real3>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -23,11 +23,11 @@ fn main(
 
     var sum = 0.0;
     for (var i = first; i < last; i += 256u) {
-        sum += dy[i] * y[i];
+        sum += f32(dy[i]) * f32(y[i]);
     }
     sum = sum_over_group(sum, thread);
 
     for (var i = first; i < last; i += 256u) {
-        dx[i] = y[i] * (dy[i] - sum);
+        dx[i] = real3(f32(y[i]) * (f32(dy[i]) - sum));
     }
 }

@@ -4,8 +4,8 @@ struct Parameters {
     columns: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read_write> y: array<real2>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -22,19 +22,19 @@ fn main(
 
     var largest = -3.4028234e38;
     for (var i = first; i < last; i += 256u) {
-        largest = max(largest, x[i]);
+        largest = max(largest, f32(x[i]));
     }
     largest = max_over_group(largest, thread);
 
     var sum = 0.0;
     for (var i = first; i < last; i += 256u) {
-        let e = exp(x[i] - largest);
+        let e = exp(f32(x[i]) - largest);
         sum += e;
-        y[i] = e;
+        y[i] = real2(e);
     }
     sum = sum_over_group(sum, thread);
 
     for (var i = first; i < last; i += 256u) {
-        y[i] /= sum;
+        y[i] = real2(f32(y[i]) / sum);
     }
 }

@@ -5,9 +5,9 @@ struct Parameters {
     accumulate: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<real1>;
+@group(0) @binding(2) var<storage, read> b: array<real2>;
+@group(0) @binding(3) var<storage, read_write> out: array<real3>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -17,13 +17,13 @@ fn main(
 ) {
     let first = group_number(group, groups) * 1024u + thread;
     for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
-        var sum = a[i];
+        var sum = f32(a[i]);
         if parameters.terms == 2u {
-            sum += b[i];
+            sum += f32(b[i]);
         }
         if parameters.accumulate != 0u {
-            sum += out[i];
+            sum += f32(out[i]);
         }
-        out[i] = sum;
+        out[i] = real3(sum);
     }
 }

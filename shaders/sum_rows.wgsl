@@ -12,8 +12,8 @@ struct Parameters {
     accumulate: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read_write> y: array<real2>;
 
 var<workgroup> sums: array<f32, 256>; // [lane][column]
 
@@ -37,7 +37,7 @@ fn main(
         let segment = part / parameters.splits * parameters.rows;
         let last = segment + min((split + 1u) * parameters.rows_per_split, parameters.rows);
         for (var row = segment + split * parameters.rows_per_split + lane; row < last; row += lanes) {
-            sum += x[row * parameters.columns + column];
+            sum += f32(x[row * parameters.columns + column]);
         }
     }
     sums[thread] = sum;
@@ -50,9 +50,9 @@ fn main(
     if inside && lane == 0u {
         let i = part * parameters.columns + column;
         if parameters.accumulate != 0u {
-            y[i] += sums[thread];
+            y[i] = real2(f32(y[i]) + sums[thread]);
         } else {
-            y[i] = sums[thread];
+            y[i] = real2(sums[thread]);
         }
     }
 }

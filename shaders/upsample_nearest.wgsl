@@ -6,8 +6,8 @@ struct Parameters {
     scale: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read_write> y: array<real2>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -23,6 +23,6 @@ fn main(
         let channel = i % channels;
         let column = i / channels % (2u * width);
         let row = i / (channels * 2u * width);
-        y[i] = parameters.scale * x[((row / 2u) * width + column / 2u) * channels + channel];
+        y[i] = real2(parameters.scale * f32(x[((row / 2u) * width + column / 2u) * channels + channel]));
     }
 }

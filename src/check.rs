@@ -49,12 +49,22 @@ fn fork(r: &mut Recorder, value: Value) -> Result<Value> {
 /// # Errors
 /// What the operation says of its shapes.
 pub fn build(case: &Case, position: Position) -> Result<Built> {
+    build_in(case, position, Element::F32)
+}
+
+/// Records a case of which what is differentiated, and what is made of it, is of this precision.
+///
+/// # Errors
+/// What the operation says of its shapes.
+pub fn build_in(case: &Case, position: Position, activations: Element) -> Result<Built> {
     let mut r = Recorder::new();
+    r.set_activations(activations);
     let mut inputs = Vec::new();
     let mut leaves = Vec::new();
     let mut values = Vec::new();
     for (number, input) in case.inputs.iter().enumerate() {
-        let storage = Storage::new(format!("input {number}"), input.element(), input.len());
+        let element = if input.differentiate { activations } else { input.element() };
+        let storage = Storage::new(format!("input {number}"), element, input.len());
         let leaf = r.input(&storage, &input.shape);
         let mut value = leaf;
         if input.differentiate {
@@ -74,7 +84,7 @@ pub fn build(case: &Case, position: Position) -> Result<Built> {
             results[0] = fork(&mut r, results[0])?;
         }
         let shape = r.shape(results[0]).to_vec();
-        let storage = Storage::f32("upstream", shape.iter().product());
+        let storage = Storage::new("upstream", r.element(results[0]), shape.iter().product());
         let gradient = r.input(&storage, &shape);
         r.backward(results[0], gradient)?;
         upstream = Some(storage);
@@ -94,15 +104,22 @@ pub fn build(case: &Case, position: Position) -> Result<Built> {
 /// # Errors
 /// The device's.
 pub fn upload(case: &Case, built: &Built, device: &mut dyn Device) -> Result<()> {
+    // Every device is given numbers that its storage holds without rounding.
+    let rounded = |data: Vec<f32>, storage: &Storage| match storage.element() {
+        Element::F16 => data.into_iter().map(|value| half::f16::from_f32(value).to_f32()).collect(),
+        Element::F32 | Element::U32 => data,
+    };
     for (number, (input, storage)) in case.inputs.iter().zip(&built.inputs).enumerate() {
         match input.element() {
-            Element::F32 => device.upload(storage, 0, &input.floats(number as u32))?,
+            Element::F32 | Element::F16 => {
+                device.upload(storage, 0, &rounded(input.floats(number as u32), storage))?;
+            }
             Element::U32 => device.upload_integers(storage, 0, &input.integers(number as u32))?,
         }
     }
     if let Some(upstream) = &built.upstream {
         let random = Input { shape: vec![upstream.len()], fill: Fill::Normal(1.0), differentiate: false };
-        device.upload(upstream, 0, &random.floats(1000))?;
+        device.upload(upstream, 0, &rounded(random.floats(1000), upstream))?;
     }
     Ok(())
 }
@@ -127,7 +144,7 @@ pub fn run(case: &Case, built: &Built, device: &mut dyn Device) -> Result<Vec<Te
     let all = built.outputs.iter().chain(built.gradients.iter().map(|(_, storage)| storage));
     let tensors = all
         .map(|storage| match storage.element() {
-            Element::F32 => Ok(Tensor::Floats(device.download(storage)?)),
+            Element::F32 | Element::F16 => Ok(Tensor::Floats(device.download(storage)?)),
             Element::U32 => Ok(Tensor::Integers(device.download_integers(storage)?)),
         })
         .collect();
@@ -140,7 +157,20 @@ pub fn run(case: &Case, built: &Built, device: &mut dyn Device) -> Result<Vec<Te
 /// # Errors
 /// The device's, or what the operation says of its shapes.
 pub fn compare_variants(case: &Case, device: &mut dyn Device) -> Result<Vec<Outcome>> {
-    let built = build(case, Position::Alone)?;
+    compare_variants_in(case, device, Element::F32)
+}
+
+/// The tolerance of a case in half precision. A value that is stored is off by 2^-11 of itself; what an operation and
+/// its gradients store on the way to a result is a handful.
+const HALF_TOLERANCE: f64 = 2e-3;
+
+/// [`compare_variants`] with what is differentiated, and what is made of it, of this precision.
+///
+/// # Errors
+/// The device's, or what the operation says of its shapes.
+pub fn compare_variants_in(case: &Case, device: &mut dyn Device, activations: Element) -> Result<Vec<Outcome>> {
+    let built = build_in(case, Position::Alone, activations)?;
+    let least = if activations == Element::F16 { HALF_TOLERANCE } else { 0.0 };
     let numbers = if device.has_variants() { built.plan.variants() } else { 1 };
     let outcomes = (0..numbers)
         .map(|number| {
@@ -150,7 +180,7 @@ pub fn compare_variants(case: &Case, device: &mut dyn Device) -> Result<Vec<Outc
                 names if numbers > 1 => format!("{} [{}]", case.name, names.join(", ")),
                 _ => case.name.clone(),
             };
-            Ok(Outcome { name, ..outcome })
+            Ok(Outcome { name, tolerance: outcome.tolerance.max(least), ..outcome })
         })
         .collect();
     device.force_variant(None);

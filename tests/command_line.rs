@@ -176,6 +176,7 @@ fn flags_that_make_no_sense() {
     train(&["--clip", "inf"], &["max_grad_norm", "inf"]);
     train(&["--seed", "18446744073709551615"], &["seed", "18446744073709551615"]);
     train(&["--image-size", "0"], &["resolution", "0"]);
+    train(&["--precision", "mixed"], &["precision is mixed", "GPU", "cpu"]);
     train(&["--resume"], &["training_state.safetensors"]);
     train(&["--batch", "1048576", "--steps", "1"], &["out of memory", "batch 1048576", "would fit"]);
     fails(&["train", "--out", path(&out)], &["--data"]);

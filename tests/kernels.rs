@@ -2,10 +2,10 @@
 
 mod devices;
 
-use aquatint::check::{Built, Position, Tensor, build, compare_variants, run, upload};
+use aquatint::check::{Built, Position, Tensor, build, compare_variants, compare_variants_in, run, upload};
 use aquatint::device::{Device, Host};
 use aquatint::kernels::{Case, cases};
-use aquatint::plan::Step;
+use aquatint::plan::{Element, Step};
 
 /// Runs `check` on every case and reports all failures at once.
 fn for_every_case(mut check: impl FnMut(&Case) -> Result<(), String>) {
@@ -114,6 +114,26 @@ fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
         guarded.force_variant(None);
         checked.force_variant(None);
         Ok(())
+    });
+}
+
+#[test]
+fn in_half_precision_the_gpu_agrees_with_the_twins_within_its_buffers() {
+    let options = aquatint::device::gpu::Options { guarded: true, ..Default::default() };
+    let Some(mut guarded) = devices::gpu(options).filter(|gpu| gpu.has_half_precision()) else { return };
+    for_every_case(|case| {
+        if !case.differentiable() {
+            return Ok(());
+        }
+        let outcomes = compare_variants_in(case, &mut guarded, Element::F16).map_err(|error| error.to_string())?;
+        // Slots of halves lie between guards that are NaN in both precisions.
+        if !guarded.guards_are_intact().map_err(|error| error.to_string())? {
+            return Err("wrote outside its buffers".into());
+        }
+        let wrong = outcomes.iter().filter(|outcome| !outcome.passed());
+        let wrong: Vec<String> =
+            wrong.map(|o| format!("{} {:.2e} > {:.0e}", o.name, o.difference, o.tolerance)).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join(", ")) }
     });
 }
 

@@ -1,7 +1,7 @@
 //! Every shader, without a GPU: it is used, naga validates it with nothing but WebGPU's core, it translates to SPIR-V,
 //! MSL and HLSL, it stays within the limits that every device has, and its bindings are what its kernel says.
 
-use aquatint::check::{Position, build};
+use aquatint::check::{Position, build_in};
 use aquatint::kernels::cases;
 use aquatint::plan::{Access, Call, Element, Shader, Step, Variant};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -9,9 +9,16 @@ use naga::{AddressSpace, GlobalVariable, Module, ScalarKind, ShaderStage, Storag
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// Every call of every registered case.
+/// Every call of every registered case, those of what is differentiated in both precisions.
 fn calls() -> Vec<Call> {
-    cases().iter().flat_map(|case| build(case, Position::Alone).unwrap().plan.calls).collect()
+    let mut calls = Vec::new();
+    for case in cases() {
+        calls.extend(build_in(&case, Position::Alone, Element::F32).unwrap().plan.calls);
+        if case.differentiable() {
+            calls.extend(build_in(&case, Position::Alone, Element::F16).unwrap().plan.calls);
+        }
+    }
+    calls
 }
 
 /// The WGSL files of a folder: names without the ending, and texts.
@@ -28,7 +35,7 @@ fn files(folder: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_shader_is_used_by_a_case() {
-    let variants = calls().into_iter().flat_map(|call| call.kernel.variants());
+    let variants = calls().into_iter().flat_map(|call| call.variants());
     let shaders: Vec<Shader> = variants.map(|variant| variant.shader).collect();
     let used: BTreeSet<&str> = shaders.iter().map(|shader| shader.name).collect();
     let there = files("shaders");
@@ -40,12 +47,14 @@ fn every_shader_is_used_by_a_case() {
 }
 
 /// A variant's module as a device compiles it: validated, with its override constants.
-fn specialize(variant: Variant) -> (Module, ModuleInfo) {
+fn specialize(variant: Variant, halves: u32) -> (Module, ModuleInfo) {
     let name = variant.shader.name;
-    let source = variant.shader.source();
+    let source = variant.shader.source(halves);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
-    let capabilities = if variant.subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::SUBGROUP, variant.subgroups);
+    capabilities.set(Capabilities::SHADER_FLOAT16, halves != 0);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
@@ -59,11 +68,11 @@ fn specialize(variant: Variant) -> (Module, ModuleInfo) {
 fn specializations() -> Vec<(&'static str, Module, ModuleInfo, Vec<Call>)> {
     let mut all: HashMap<_, (&'static str, Module, ModuleInfo, Vec<Call>)> = HashMap::new();
     for call in calls() {
-        for variant in call.kernel.variants() {
+        for variant in call.variants() {
             let name = variant.shader.name;
             let constants = variant.constants.iter().map(|&(name, value)| (name, value.to_bits()));
-            let (.., users) = all.entry((name, constants.collect::<Vec<_>>())).or_insert_with(|| {
-                let (module, info) = specialize(variant);
+            let (.., users) = all.entry((name, constants.collect::<Vec<_>>(), call.halves)).or_insert_with(|| {
+                let (module, info) = specialize(variant, call.halves);
                 (name, module, info, Vec::new())
             });
             users.push(call.clone());
@@ -86,7 +95,9 @@ fn every_shader_translates_to_spirv_msl_and_hlsl() {
             .unwrap_or_else(|error| panic!("{name} to SPIR-V: {error}"));
         naga::back::msl::write_string(&module, &info, &Default::default(), &Default::default())
             .unwrap_or_else(|error| panic!("{name} to MSL: {error}"));
-        let (options, mut text) = (naga::back::hlsl::Options::default(), String::new());
+        // What wgpu's compiler for DX12 takes; halves are there from 6.2 on.
+        let shader_model = naga::back::hlsl::ShaderModel::V6_2;
+        let (options, mut text) = (naga::back::hlsl::Options { shader_model, ..Default::default() }, String::new());
         naga::back::hlsl::Writer::new(&mut text, &options, &Default::default())
             .write(&module, &info, None)
             .unwrap_or_else(|error| panic!("{name} to HLSL: {error}"));
@@ -115,7 +126,9 @@ fn bindings_are_what_the_kernels_say() {
         let variables: HashMap<(u32, u32), &GlobalVariable> = (module.global_variables.iter())
             .filter_map(|(_, variable)| variable.binding.as_ref().map(|place| ((place.group, place.binding), variable)))
             .collect();
-        for Call { kernel, .. } in users {
+        for call in users {
+            let elements: Vec<Element> = call.elements().collect();
+            let kernel = call.kernel;
             let bindings = kernel.bindings();
             let mut expected: BTreeSet<(u32, u32)> = (0..=bindings.len() as u32).map(|number| (0, number)).collect();
             if let Some(step) = variables.get(&(1, 0)) {
@@ -130,7 +143,7 @@ fn bindings_are_what_the_kernels_say() {
             let (declared, given) = (size(&module, parameters), 4 * kernel.parameters().len() as u32);
             assert_eq!(declared.next_multiple_of(16), given.next_multiple_of(16), "{kernel:?}: parameters");
 
-            for (binding, number) in bindings.iter().zip(1..) {
+            for ((binding, element), number) in bindings.iter().zip(elements).zip(1..) {
                 let variable = variables[&(0, number)];
                 let access = match binding.access {
                     Access::Read => StorageAccess::LOAD,
@@ -140,14 +153,18 @@ fn bindings_are_what_the_kernels_say() {
                 let TypeInner::Array { base, stride, .. } = module.types[variable.ty].inner else {
                     panic!("{kernel:?}: binding {number} is not an array");
                 };
-                let kind = match binding.element {
-                    Element::F32 => ScalarKind::Float,
+                let kind = match element {
+                    Element::F32 | Element::F16 => ScalarKind::Float,
                     Element::U32 => ScalarKind::Uint,
                 };
                 let scalar = module.types[base].inner.scalar().unwrap();
-                assert_eq!((scalar.kind, scalar.width), (kind, 4), "{kernel:?}: binding {number}");
+                assert_eq!(
+                    (scalar.kind, usize::from(scalar.width)),
+                    (kind, element.bytes()),
+                    "{kernel:?}: binding {number}"
+                );
                 assert!(
-                    (4 * binding.len).is_multiple_of(stride as usize),
+                    (element.bytes() * binding.len).is_multiple_of(stride as usize),
                     "{kernel:?}: binding {number} ends mid-vector"
                 );
             }

@@ -7,9 +7,9 @@ use aquatint::data::{Dataset, Options};
 use aquatint::device::gpu::Gpu;
 use aquatint::device::{Choices, Device, Host};
 use aquatint::diffusion::{Request, Sampler, SchedulerConfig};
-use aquatint::nn::UNetConfig;
-use aquatint::plan::{Call, Plan};
-use aquatint::training::{Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
+use aquatint::nn::{Recompute, UNetConfig};
+use aquatint::plan::{Call, Element, Plan};
+use aquatint::training::{Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -43,6 +43,11 @@ fn digits() -> Dataset {
 
 /// Losses of a few steps on the first pictures.
 fn losses(device: &mut dyn Device, config: &RunConfig) -> Vec<f32> {
+    losses_and_state(device, config).0
+}
+
+/// Losses of a few steps on the first pictures, then weights, averages, moments and gradients.
+fn losses_and_state(device: &mut dyn Device, config: &RunConfig) -> (Vec<f32>, Vec<Vec<f32>>) {
     let digits = digits();
     let mut trainer = Trainer::new(config, [8, 8]).unwrap();
     let weights = trainer.unet().parameters().initialize(config.training.seed);
@@ -55,7 +60,107 @@ fn losses(device: &mut dyn Device, config: &RunConfig) -> Vec<f32> {
     let mut batch = vec![0.0; 8 * 64];
     batch.chunks_exact_mut(64).enumerate().for_each(|(index, row)| digits.picture(index, false, row));
     let labels = &digits.labels.as_ref().unwrap()[..8];
-    (0..6).map(|n| trainer.step(device, n, &batch, labels).unwrap()).collect()
+    let losses = (0..6).map(|n| trainer.step(device, n, &batch, labels).unwrap()).collect();
+    let floats = trainer.plan().storages().filter(|storage| storage.element() == Element::F32);
+    (losses, floats.map(|storage| device.download(storage).unwrap()).collect())
+}
+
+fn with_recompute(config: &RunConfig, recompute: Recompute) -> RunConfig {
+    RunConfig { training: TrainingConfig { recompute, ..config.training.clone() }, ..config.clone() }
+}
+
+fn with_precision(config: &RunConfig, precision: Precision) -> RunConfig {
+    RunConfig { training: TrainingConfig { precision, ..config.training.clone() }, ..config.clone() }
+}
+
+#[test]
+fn recomputing_gives_the_same_bits() {
+    let mut devices: Vec<Box<dyn Device>> = vec![Box::new(Host::<f32>::new())];
+    devices.extend(devices::gpu(Default::default()).map(|gpu| Box::new(gpu) as Box<dyn Device>));
+    let config = RunConfig { unet: small_unet(Some(10)), ..config(6) };
+    let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for mut device in devices {
+        let [none, norm, block] = [Recompute::None, Recompute::Norm, Recompute::Block]
+            .map(|recompute| losses_and_state(&mut *device, &with_recompute(&config, recompute)));
+        for (other, what) in [(norm, "norm"), (block, "block")] {
+            let device = device.description();
+            assert_eq!(bits(&other.0), bits(&none.0), "{what}: losses on {device}");
+            assert_eq!(other.1.len(), none.1.len());
+            for (number, (found, expected)) in other.1.iter().zip(&none.1).enumerate() {
+                assert!(bits(found) == bits(expected), "{what}: storage {number} on {device}");
+            }
+        }
+    }
+}
+
+/// Mixed precision follows single precision closely, saves memory, and repeats itself to the bit.
+#[test]
+fn mixed_precision_trains_alike() {
+    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let single = RunConfig { unet: small_unet(Some(10)), ..config(6) };
+    let mixed = with_precision(&single, Precision::Mixed);
+    let expected = losses(&mut gpu, &single);
+    let (found, state) = losses_and_state(&mut gpu, &mixed);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found / expected - 1.0).abs() < 0.01, "losses {found:?}, in single precision {expected:?}");
+    }
+    assert_ne!(found, expected);
+    assert!(losses_and_state(&mut gpu, &mixed).1 == state, "not repeatable");
+    assert!(losses_and_state(&mut gpu, &with_recompute(&mixed, Recompute::Block)).1 == state, "recomputing differs");
+    let bytes = |config: &RunConfig| {
+        let large = UNetConfig { layers_per_block: 2, ..default_unet(32, 32, 3, None) };
+        let config = RunConfig { unet: large, ..config.clone() };
+        Trainer::new(&config, [32, 32]).unwrap().plan().memory().activations
+    };
+    assert!(bytes(&mixed) as f64 <= 0.6 * bytes(&single) as f64, "{} and {} bytes", bytes(&mixed), bytes(&single));
+}
+
+/// A scale too large for half precision: steps are skipped, leaving everything as it is, until it fits.
+#[test]
+fn steps_that_overflow_are_skipped() {
+    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let config = with_precision(&config(40), Precision::Mixed);
+    let digits = digits();
+    let mut trainer = Trainer::new(&config, [8, 8]).unwrap();
+    let weights = trainer.unet().parameters().initialize(config.training.seed);
+    trainer.load(&mut gpu).unwrap();
+    for (name, storage) in trainer.buffers() {
+        if matches!(name, "parameters" | "ema") {
+            gpu.upload(storage, 0, &weights).unwrap();
+        }
+    }
+    let scale = trainer.loss_scale().unwrap().clone();
+    gpu.upload(&scale, 0, &[2.0f32.powi(24), 5.0, 0.0]).unwrap();
+    let mut batch = vec![0.0; 8 * 64];
+    batch.chunks_exact_mut(64).enumerate().for_each(|(index, row)| digits.picture(index, false, row));
+    trainer.step(&mut gpu, 0, &batch, &[]).unwrap();
+    assert_eq!(gpu.download(&scale).unwrap(), [2.0f32.powi(23), 0.0, 1.0]);
+    for (name, storage) in trainer.buffers() {
+        let found = gpu.download(storage).unwrap();
+        let expected = if matches!(name, "parameters" | "ema") { weights.clone() } else { vec![0.0; weights.len()] };
+        assert!(found == expected, "the {name} changed in a step that was skipped");
+    }
+    for n in 1..15 {
+        trainer.step(&mut gpu, n, &batch, &[]).unwrap();
+    }
+    let found = gpu.download(&scale).unwrap();
+    assert!(found[1] > 0.0 && found[2] < 15.0, "no scale is found: {found:?}");
+    assert!(gpu.download(trainer.buffers()[0].1).unwrap() != weights);
+}
+
+#[test]
+fn recomputing_saves_memory() {
+    let plans = [Recompute::None, Recompute::Norm, Recompute::Block].map(|recompute| {
+        let unet = UNetConfig { layers_per_block: 2, ..default_unet(32, 32, 3, None) };
+        let trainer = Trainer::new(&with_recompute(&RunConfig { unet, ..config(1) }, recompute), [32, 32]).unwrap();
+        let bytes = trainer.plan().memory().activations;
+        assert!(bytes as f64 <= 1.2 * trainer.plan().most_alive as f64, "{recompute:?}: {bytes} bytes of slots");
+        (bytes, trainer.plan().flops())
+    });
+    let [none, norm, block] = plans;
+    assert!(norm.0 * 4 < none.0 * 3 && block.0 * 2 < none.0, "bytes and operations: {plans:?}");
+    // A second forward pass at most, of three passes that a step has.
+    assert!(norm.1 as f64 <= 1.02 * none.1 as f64 && block.1 as f64 <= 1.34 * none.1 as f64, "{plans:?}");
 }
 
 #[test]
@@ -82,19 +187,18 @@ fn a_run_is_bitwise_repeatable_on_each_device() {
     }
 }
 
-#[test]
-fn a_resumed_run_ends_with_the_same_bits() {
+/// Nine steps at once, and four with five more after a resumption.
+fn resumed_ends_with_the_same_bits(device: &mut dyn Device, with: impl Fn(&RunConfig) -> RunConfig) {
     let folder = tempfile::tempdir().unwrap();
-    let train = |folder: &Path, mut run: Run| {
-        let mut host = Host::<f32>::new();
-        run.load(&mut host).unwrap();
-        run.train(&mut host, |_| {}).unwrap();
+    let mut train = |folder: &Path, mut run: Run| {
+        run.load(device).unwrap();
+        run.train(device, |_| {}).unwrap();
         TrainingState::read(folder).unwrap()
     };
     let whole = folder.path().join("whole");
-    let expected = train(&whole, Run::start(&whole, config(9), digits()).unwrap());
+    let expected = train(&whole, Run::start(&whole, with(&config(9)), digits()).unwrap());
     let cut = folder.path().join("cut");
-    train(&cut, Run::start(&cut, config(4), digits()).unwrap());
+    train(&cut, Run::start(&cut, with(&config(4)), digits()).unwrap());
     let mut state = TrainingState::read(&cut).unwrap();
     state.config.training.max_train_steps = 9;
     let found = train(&cut, Run::resume(&cut, state, digits()).unwrap());
@@ -156,10 +260,22 @@ fn tuning_measures_every_shape_once() {
     assert_eq!(first, second);
 }
 
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    resumed_ends_with_the_same_bits(&mut Host::<f32>::new(), RunConfig::clone);
+}
+
+#[test]
+fn a_resumed_run_in_mixed_precision_ends_with_the_same_bits() {
+    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    resumed_ends_with_the_same_bits(&mut gpu, |config| with_precision(config, Precision::Mixed));
+}
+
 fn assert_same_bits(found: &TrainingState, expected: &TrainingState) {
     let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(found.step, expected.step);
     assert_eq!(bits(&found.losses), bits(&expected.losses));
+    assert_eq!(bits(&found.loss_scale), bits(&expected.loss_scale));
     for (name, data) in &expected.buffers {
         assert!(bits(&found.buffers[name]) == bits(data), "{name} differs");
     }

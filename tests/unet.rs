@@ -10,7 +10,7 @@ use aquatint::kernels::forward_process::add_noise;
 use aquatint::kernels::gradient_norm::gradient_norm;
 use aquatint::kernels::mse::mse;
 use aquatint::kernels::schedule_tables::{BetaSchedule, ScheduleTables, schedule_tables};
-use aquatint::nn::{Network, UNet, UNetConfig};
+use aquatint::nn::{Network, Recompute, UNet, UNetConfig};
 use aquatint::plan::{Plan, Recorder, Step, Storage};
 use reference::{Golden, assert_close};
 use std::collections::HashMap;
@@ -50,6 +50,8 @@ fn check_output_and_gradients(device: &mut dyn Device) {
         parameters: model.unet.parameters(),
         weights: &model.state.parameters,
         gradients: Some(&model.state.gradients),
+        halves: None,
+        recompute: Recompute::None,
     };
     let y = model.unet.record(&mut net, x_value, t_value, None).unwrap();
     let loss = mse(&mut r, y, target_value).unwrap();
@@ -104,6 +106,8 @@ fn training_plan(model: &Model, shape: &[usize], inputs: &[Storage; 3], t: &Stor
         parameters: model.unet.parameters(),
         weights: &model.state.parameters,
         gradients: Some(&model.state.gradients),
+        halves: None,
+        recompute: Recompute::None,
     };
     let y = model.unet.record(&mut net, noisy, timesteps, None).unwrap();
     let loss = mse(&mut r, y, noise).unwrap();

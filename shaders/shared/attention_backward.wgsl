@@ -1,9 +1,9 @@
 // What the backward passes of attention read.
-@group(0) @binding(1) var<storage, read> q: array<f32>; // [picture][query][head][channel]
-@group(0) @binding(2) var<storage, read> k: array<f32>; // [picture][token][head][channel]
-@group(0) @binding(3) var<storage, read> v: array<f32>;
+@group(0) @binding(1) var<storage, read> q: array<real1>; // [picture][query][head][channel]
+@group(0) @binding(2) var<storage, read> k: array<real2>; // [picture][token][head][channel]
+@group(0) @binding(3) var<storage, read> v: array<real3>;
 @group(0) @binding(4) var<storage, read> log_sum: array<f32>; // [picture][query][head]
-@group(0) @binding(5) var<storage, read> grad_o: array<f32>; // as q
+@group(0) @binding(5) var<storage, read> grad_o: array<real5>; // as q
 @group(0) @binding(6) var<storage, read> delta: array<f32>; // as log_sum
 
 const QUERY: u32 = 0u;
@@ -18,15 +18,15 @@ fn element(operand: u32, row: u32, channel: u32) -> f32 {
     }
     let place = place_of(batch, row, rows) * parameters.size + channel;
     if operand == QUERY {
-        return q[place];
+        return f32(q[place]);
     }
     if operand == KEY {
-        return k[place];
+        return f32(k[place]);
     }
     if operand == VALUE {
-        return v[place];
+        return f32(v[place]);
     }
-    return grad_o[place];
+    return f32(grad_o[place]);
 }
 
 // [log_sum, delta] of a query. Those past the last have none; their rows of q and do are 0 and add nothing.

@@ -7,9 +7,9 @@ struct Parameters {
     pixels_per_split: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> partials: array<f32>; // [split][weight]
+@group(0) @binding(1) var<storage, read> x: array<real1>;
+@group(0) @binding(2) var<storage, read> dy: array<real2>;
+@group(0) @binding(3) var<storage, read_write> partials: array<real3>; // [split][weight]
 
 // This workgroup's sums begin here.
 var<private> first_sum: u32;
@@ -21,7 +21,7 @@ fn store(row: u32, output: u32, value: vec4<f32>) {
     }
     for (var i = 0u; i < 4u; i++) {
         if output + i < g.outputs {
-            partials[first_sum + row * g.outputs + output + i] = value[i];
+            partials[first_sum + row * g.outputs + output + i] = real3(value[i]);
         }
     }
 }

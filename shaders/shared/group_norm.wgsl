@@ -7,10 +7,10 @@ struct Parameters {
     silu: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<real1>;
 @group(0) @binding(2) var<storage, read> statistics: array<f32>; // [picture][group][mean, 1 / deviation]
-@group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> weight: array<real3>;
+@group(0) @binding(4) var<storage, read> bias: array<real4>;
 
 // Where a channel's statistics are.
 fn statistics_of(picture: u32, channel: u32) -> u32 {
@@ -22,5 +22,5 @@ fn before_silu(dy: f32, xhat: f32, channel: u32) -> f32 {
     if parameters.silu == 0u {
         return dy;
     }
-    return dy * silu_slope(xhat * weight[channel] + bias[channel]);
+    return dy * silu_slope(xhat * f32(weight[channel]) + f32(bias[channel]));
 }

@@ -1,8 +1,8 @@
 // Operands of any strides.
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<real1>;
+@group(0) @binding(2) var<storage, read> b: array<real2>;
+@group(0) @binding(3) var<storage, read> bias: array<real3>;
+@group(0) @binding(4) var<storage, read_write> c: array<real4>;
 
 fn store(row: u32, column: u32, value: vec4<f32>) {
     if row >= parameters.rows {
@@ -12,11 +12,11 @@ fn store(row: u32, column: u32, value: vec4<f32>) {
         let place = c_first + row * parameters.c.row + (column + i) * parameters.c.column;
         var sum = parameters.scale * value[i];
         if parameters.has_bias != 0u {
-            sum += bias[column + i];
+            sum += f32(bias[column + i]);
         }
         if parameters.accumulate != 0u {
-            sum += c[place];
+            sum += f32(c[place]);
         }
-        c[place] = sum;
+        c[place] = real4(sum);
     }
 }

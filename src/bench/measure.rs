@@ -3,7 +3,7 @@
 use super::{Bench, Work};
 use crate::device::{Device, PlanId};
 use crate::error::Result;
-use crate::plan::{Access, Call, Plan, Step, Storage};
+use crate::plan::{Access, Call, Element, Plan, Step, Storage};
 use std::time::Instant;
 
 /// How often a row is run.
@@ -62,7 +62,7 @@ impl Measurement {
 /// Bytes that a call reads and writes: what it updates counts twice, what is bound twice to be read, once.
 pub fn traffic(call: &Call) -> u64 {
     let mut read = Vec::new();
-    let bytes = |(region, binding): (_, crate::plan::Binding)| {
+    let bytes = |((region, element), binding): ((_, Element), crate::plan::Binding)| {
         let times = match binding.access {
             Access::Read if read.contains(region) => 0,
             Access::Read => {
@@ -72,9 +72,9 @@ pub fn traffic(call: &Call) -> u64 {
             Access::Write => 1,
             Access::ReadWrite => 2,
         };
-        4 * times * binding.len as u64
+        times * (element.bytes() * binding.len) as u64
     };
-    call.regions.iter().zip(call.kernel.bindings()).map(bytes).sum()
+    call.regions.iter().zip(call.elements()).zip(call.kernel.bindings()).map(bytes).sum()
 }
 
 /// A row on a device, ready to run.
@@ -110,7 +110,7 @@ impl Loaded {
     /// The same storages with every call `times` times in a row instead.
     fn repeat(&mut self, plan: &Plan, times: usize, device: &mut dyn Device) -> Result<()> {
         let calls = plan.calls.iter().cycle().take(times * plan.calls.len()).cloned().collect();
-        let repeated = device.load(&Plan { calls, buffers: plan.buffers.clone() })?;
+        let repeated = device.load(&Plan { calls, ..plan.clone() })?;
         device.unload(std::mem::replace(&mut self.plan, repeated));
         Ok(())
     }

@@ -38,7 +38,7 @@ fn alone(call: &Call) -> Work {
         for storage in &storages {
             match storage.element() {
                 // Between 0 and 1, so that no root is taken of a negative number.
-                Element::F32 => device.upload(storage, 0, &numbers(storage.len()))?,
+                Element::F32 | Element::F16 => device.upload(storage, 0, &numbers(storage.len()))?,
                 // Indices: zero is always one.
                 Element::U32 => device.upload_integers(storage, 0, &vec![0; storage.len()])?,
             }

@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::diffusion::{Sampler, SchedulerConfig};
 use crate::error::Result;
 use crate::kernels::{Fill, Input};
-use crate::nn::{Network, UNet};
+use crate::nn::{Network, Recompute, UNet};
 use crate::plan::{Recorder, Storage};
 use crate::training::{RunConfig, Trainer, TrainingConfig};
 
@@ -63,7 +63,14 @@ fn forward(network: &Reference, batch: usize) -> Result<Work> {
     let (x, t) = (Storage::f32("pictures", shape.iter().product()), Storage::u32("timesteps", batch));
     let mut r = Recorder::new();
     let (x_value, t_value) = (r.input(&x, &shape), r.input(&t, &[batch]));
-    let mut net = Network { r: &mut r, parameters: unet.parameters(), weights: &weights, gradients: None };
+    let mut net = Network {
+        r: &mut r,
+        parameters: unet.parameters(),
+        weights: &weights,
+        gradients: None,
+        halves: None,
+        recompute: Recompute::None,
+    };
     let output = unet.record(&mut net, x_value, t_value, None)?;
     r.export("output", output);
     let prepare = move |device: &mut dyn Device| {

@@ -4,7 +4,7 @@ use super::device::DeviceFlag;
 use super::sample::{to_nchw, to_nhwc};
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
 use crate::error::{Error, Result};
-use crate::nn::Network;
+use crate::nn::{Network, Recompute};
 use crate::plan::{Recorder, Step, Storage};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,7 +67,14 @@ impl Predict {
         let x_value = r.input(&x, &[n, height, width, channels]);
         let t_value = r.input(&t, &[n]);
         let label_value = labels.as_ref().map(|_| r.input(&classes, &[n]));
-        let mut net = Network { r: &mut r, parameters: model.unet.parameters(), weights: &weights, gradients: None };
+        let mut net = Network {
+            r: &mut r,
+            parameters: model.unet.parameters(),
+            weights: &weights,
+            gradients: None,
+            halves: None,
+            recompute: Recompute::None,
+        };
         let output = model.unet.record(&mut net, x_value, t_value, label_value)?;
         let output = r.export("output", output);
         let plan = r.finish();

@@ -8,8 +8,10 @@ use crate::device::Device;
 use crate::diffusion::BetaScheduleName;
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::nn::UNetConfig;
-use crate::training::{self, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model};
+use crate::nn::{Recompute, UNetConfig};
+use crate::training::{
+    self, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -68,6 +70,12 @@ pub(super) struct Train {
     /// Steps between checkpoints
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<usize>,
+    /// What is computed twice to save memory: the norms, or whole blocks; the weights are the same bits
+    #[arg(long, value_enum)]
+    recompute: Option<Recompute>,
+    /// What activations are held in: mixed takes half the memory, on GPUs with 16-bit floats in shaders
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
     /// Continues the run in the folder, to bitwise the same weights as if it had not been stopped
     #[arg(long)]
     resume: bool,
@@ -122,6 +130,8 @@ impl Train {
         set(&mut t.seed, self.seed);
         set(&mut t.checkpointing_steps, self.checkpoint_every);
         set(&mut t.fit, self.fit);
+        set(&mut t.recompute, self.recompute);
+        set(&mut t.precision, self.precision);
         set(&mut tables.scheduler.beta_schedule, self.schedule.map(Schedule::name));
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
@@ -159,6 +169,7 @@ impl Train {
         self.check_saved_config(&state.config)?;
         state.config.training.max_train_steps = steps;
         set(&mut state.config.training.checkpointing_steps, self.checkpoint_every);
+        set(&mut state.config.training.recompute, self.recompute);
         let dataset = open_dataset(&state.config.training, Some(&state.config.unet))?;
         let run = Run::resume(&self.out, state.clone(), dataset)?;
         // The state is what counts; the rest of the folder follows from it.
@@ -174,6 +185,7 @@ impl Train {
         let mut saved = RunConfig::from_toml(&text, &path.display().to_string())?;
         saved.training.max_train_steps = config.training.max_train_steps;
         saved.training.checkpointing_steps = config.training.checkpointing_steps;
+        saved.training.recompute = config.training.recompute;
         if saved != *config {
             let path = path.display();
             return Err(Error::input(format!("{path}: was changed; --resume continues what the run was started with")));
@@ -182,7 +194,7 @@ impl Train {
     }
 
     /// Whether every flag that was given says what the run was started with. How long it goes on, how often it is
-    /// saved and on what device may change.
+    /// saved, what is recomputed and on what device may change.
     fn check_flags(&self, config: &RunConfig) -> Result<()> {
         let t = &config.training;
         fn differs<T: PartialEq + serde::Serialize>(flag: &str, given: Option<&T>, was: &T) -> Result<()> {
@@ -201,6 +213,7 @@ impl Train {
             let same_rest = TrainingConfig {
                 max_train_steps: t.max_train_steps,
                 checkpointing_steps: t.checkpointing_steps,
+                recompute: t.recompute,
                 pad_to_multiple: t.pad_to_multiple,
                 ..tables.training
             } == *t;
@@ -227,6 +240,7 @@ impl Train {
         differs("--ema", self.ema.as_ref(), &t.ema_max_decay)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
         differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
+        differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;
         differs("--flip", self.flip.then_some(&true), &t.random_flip)?;
         differs("--classes", self.classes.then_some(&true), &t.class_conditional)

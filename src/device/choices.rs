@@ -21,7 +21,7 @@ impl Choices {
 
     /// The variant to compute a call with: the one chosen, else the first.
     pub fn variant_of(&self, call: &Call) -> Variant {
-        let mut variants = call.kernel.variants();
+        let mut variants = call.variants();
         let chosen = self.0.get(&call.key());
         let index = chosen.and_then(|chosen| variants.iter().position(|variant| variant.name == chosen));
         variants.swap_remove(index.unwrap_or(0))
@@ -30,7 +30,7 @@ impl Choices {
     /// Whether there is a choice for a call, of a variant that there is.
     pub fn has(&self, call: &Call) -> bool {
         let chosen = self.0.get(&call.key());
-        chosen.is_some_and(|chosen| call.kernel.variants().iter().any(|variant| variant.name == chosen))
+        chosen.is_some_and(|chosen| call.variants().iter().any(|variant| variant.name == chosen))
     }
 
     /// Keeps a choice.
@@ -45,7 +45,7 @@ impl Choices {
 
     /// What these plans are computed with, wherever there are several ways, chosen or not.
     pub fn of_plans(&self, plans: &[&Plan]) -> Self {
-        let several = plans.iter().flat_map(|plan| &plan.calls).filter(|call| call.kernel.variants().len() > 1);
+        let several = plans.iter().flat_map(|plan| &plan.calls).filter(|call| call.variants().len() > 1);
         Self(several.map(|call| (call.key(), self.variant_of(call).name.to_string())).collect())
     }
 

@@ -56,6 +56,11 @@ pub trait Device {
         let _ = choices;
     }
 
+    /// Whether plans may hold values of half precision: 16-bit floats in its shaders.
+    fn has_half_precision(&self) -> bool {
+        false
+    }
+
     /// Whether it computes a kernel's variants, rather than the host function that stands for all of them.
     fn has_variants(&self) -> bool {
         false

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernels::random::{Purpose, normal_noise};
 use crate::kernels::reverse_step::reverse_step;
 use crate::kernels::schedule_tables::{TABLES, schedule_tables};
-use crate::nn::{Network, UNet};
+use crate::nn::{Network, Recompute, UNet};
 use crate::plan::{Memory, Plan, Recorder, Step, Storage};
 
 /// What is drawn.
@@ -92,7 +92,14 @@ impl Sampler {
         let x_value = r.input(&x, &shape);
         let t = r.input(&timesteps, &[batch]);
         let label_value = config.num_class_embeds.map(|_| r.input(&labels, &[batch]));
-        let mut net = Network { r: &mut r, parameters: unet.parameters(), weights, gradients: None };
+        let mut net = Network {
+            r: &mut r,
+            parameters: unet.parameters(),
+            weights,
+            gradients: None,
+            halves: None,
+            recompute: Recompute::None,
+        };
         let output = unet.record(&mut net, x_value, t, label_value)?;
         reverse_step(&mut r, tables, output, None, x_value, scheduler.reverse_process())?;
         let plans = Plans { tables: tables_plan, noise: noise_plan, step: r.finish() };

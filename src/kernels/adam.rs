@@ -37,6 +37,9 @@ pub fn bias_correction(beta: f64, n: usize) -> f32 {
 struct AdamStep {
     len: usize,
     adam: Adam,
+    /// Whether the second binding is what [`loss_scale`](super::loss_scale) has made of the norm: the factor that takes
+    /// the loss's scale out of the gradient follows it, 0 for a step that is to leave everything as it is.
+    scaled: bool,
 }
 
 impl AdamStep {
@@ -57,7 +60,10 @@ impl<T: Real> Twin<T> for AdamStep {
         let [keep1, take1, keep2, take2] = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(T::from_f64);
         let [rate, correction1, correction2] =
             [step.learning_rate, step.bias_correction1, step.bias_correction2].map(T::from_f32);
-        let clip = Self::clip(step, norm[0]);
+        if self.scaled && norm[1] == T::zero() {
+            return;
+        }
+        let clip = Self::clip(step, norm[0]) * if self.scaled { norm[1] } else { T::one() };
         for i in 0..self.len {
             let mut g = gradient[i] * clip;
             if decoupled {
@@ -82,11 +88,11 @@ impl Kernel for AdamStep {
         // 1 - beta is rounded once: in f32, 1 - 0.999 would be off by 1e-5.
         let betas = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|beta| beta as f32);
         let numbers = [betas[0], betas[1], betas[2], betas[3], epsilon, weight_decay].map(f32::to_bits);
-        [&[self.len as u32], &numbers[..], &[decoupled.into()]].concat()
+        [&[self.len as u32], &numbers[..], &[decoupled.into(), self.scaled.into()]].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
         let update = Binding::update(self.len);
-        vec![Binding::read(self.len), Binding::read(1), update, update, update]
+        vec![Binding::read(self.len), Binding::read(1 + usize::from(self.scaled)), update, update, update]
     }
     fn groups(&self) -> usize {
         self.len.div_ceil(1024)
@@ -100,7 +106,10 @@ impl Kernel for AdamStep {
         let (parameter, first, second) = (io.write(2), io.write(3), io.write(4));
         let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;
         let [keep1, take1, keep2, take2] = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(|beta| beta as f32);
-        let clip = Self::clip(step, norm[0]);
+        if self.scaled && norm[1] == 0.0 {
+            return;
+        }
+        let clip = Self::clip(step, norm[0]) * if self.scaled { norm[1] } else { 1.0 };
         let rate = step.learning_rate;
         let step_size = rate / step.bias_correction1;
         let root = step.bias_correction2.sqrt().recip();
@@ -149,13 +158,14 @@ impl OptimizerState {
 }
 
 /// Records one step of the optimiser. `norm` `[1]` is the norm of the whole gradient, see
-/// [`gradient_norm`](super::gradient_norm::gradient_norm).
+/// [`gradient_norm`](super::gradient_norm::gradient_norm), or `[2]`, what [`loss_scale`](super::loss_scale) makes of it.
 pub fn adam_step(r: &mut Recorder, state: &OptimizerState, norm: Value, adam: Adam) {
+    let scaled = r.len(norm) == 2;
     for (first, len) in chunks(state.parameters.len()) {
         let [parameters, gradients, first_moments, second_moments] =
             [&state.parameters, &state.gradients, &state.first_moments, &state.second_moments]
                 .map(|storage| r.bind(storage, first, &[len]));
-        r.call(AdamStep { len, adam }, &[gradients, norm, parameters, first_moments, second_moments]);
+        r.call(AdamStep { len, adam, scaled }, &[gradients, norm, parameters, first_moments, second_moments]);
     }
 }
 
@@ -163,12 +173,15 @@ pub fn adam_step(r: &mut Recorder, state: &OptimizerState, norm: Value, adam: Ad
 pub(super) fn cases() -> Vec<Case> {
     let adamw = Adam { weight_decay: 0.1, decoupled: true, ..Adam::default() };
     let mut cases = Vec::new();
-    for (name, len, adam, number, clip_norm) in [
-        ("one", 1, Adam::default(), 0, f32::MAX),
-        ("plain", 1025, Adam::default(), 9, f32::MAX),
-        ("decay, clipped", 333, Adam { weight_decay: 0.1, ..Adam::default() }, 2, 1.0),
-        ("decoupled decay", 2100, adamw, 3, 100.0),
+    for (name, len, adam, number, clip_norm, norm) in [
+        ("one", 1, Adam::default(), 0, f32::MAX, vec![7.5]),
+        ("plain", 1025, Adam::default(), 9, f32::MAX, vec![7.5]),
+        ("decay, clipped", 333, Adam { weight_decay: 0.1, ..Adam::default() }, 2, 1.0, vec![7.5]),
+        ("decoupled decay", 2100, adamw, 3, 100.0, vec![7.5]),
+        ("scaled", 2100, adamw, 3, 1.0, vec![7.5, 0.25]),
+        ("skipped", 300, adamw, 3, 1.0, vec![0.0, 0.0]),
     ] {
+        let scaled = norm.len() == 2;
         let step = Step {
             learning_rate: 1e-2,
             bias_correction1: bias_correction(adam.beta1, number),
@@ -182,10 +195,10 @@ pub(super) fn cases() -> Vec<Case> {
                 .constant(&[len], Fill::Normal(1.0))
                 .constant(&[len], Fill::Normal(0.1))
                 .constant(&[len], Fill::Uniform(0.0, 0.1))
-                .constant(&[1], Fill::Floats(vec![7.5]))
+                .constant(&[norm.len()], Fill::Floats(norm))
                 .step(step)
                 .records(move |r, v| {
-                    r.call(AdamStep { len, adam }, &[v[1], v[4], v[0], v[2], v[3]]);
+                    r.call(AdamStep { len, adam, scaled }, &[v[1], v[4], v[0], v[2], v[3]]);
                     Ok(vec![v[0], v[2], v[3]])
                 }),
         );

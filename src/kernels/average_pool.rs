@@ -72,7 +72,7 @@ pub fn average_pool(r: &mut Recorder, x: Value) -> Result<Value> {
     }
     let (height, width) = (height / 2, width / 2);
     let rows = pictures * height;
-    let y = r.f32(&[pictures, height, width, channels]);
+    let y = r.activation(&[pictures, height, width, channels]);
     r.call(Pool { rows, width, channels, scale: 0.25 }, &[x, y]);
     r.differentiable(y, &[x], move |r, dy| {
         if let Some(dx) = r.new_gradient(x) {

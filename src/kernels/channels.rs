@@ -142,7 +142,7 @@ pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
     }
     let rows: usize = leading.iter().product();
     let stride = from_a + from_b;
-    let y = r.f32(&[leading, &[stride]].concat());
+    let y = r.activation(&[leading, &[stride]].concat());
     let parts = [(a, from_a, 0), (b, from_b, from_a)];
     for (part, count, first) in parts {
         let (from, to) = (Place { stride: count, first: 0 }, Place { stride, first });
@@ -169,7 +169,7 @@ pub fn slice_channels(r: &mut Recorder, x: Value, first: usize, count: usize) ->
     }
     let rows: usize = leading.iter().product();
     let (whole, slice) = (Place { stride, first }, Place { stride: count, first: 0 });
-    let y = r.f32(&[leading, &[count]].concat());
+    let y = r.activation(&[leading, &[count]].concat());
     r.call(CopyChannels { rows, from: whole, to: slice, count, fill_zero: false }, &[x, y]);
     r.differentiable(y, &[x], move |r, dy| {
         if let Some(dx) = r.new_gradient(x) {
@@ -189,7 +189,7 @@ pub fn add_channels(r: &mut Recorder, x: Value, b: Value) -> Result<Value> {
         return Err(Error::Shape { op: "add_channels", message });
     }
     let pixels = shape[1..shape.len() - 1].iter().product();
-    let y = r.f32(&shape);
+    let y = r.activation(&shape);
     r.call(AddChannels { pictures, pixels, channels }, &[x, b, y]);
     r.differentiable(y, &[x, b], move |r, dy| {
         r.pass_gradient(x, dy);

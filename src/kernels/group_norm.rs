@@ -399,7 +399,7 @@ pub fn group_norm(r: &mut Recorder, x: Value, weight: Value, bias: Value, norm: 
     let sizes = Sizes { pictures, pixels, channels, groups };
     let statistics = r.f32(&[pictures, groups, 2]);
     r.call(Statistics { sizes, epsilon }, &[x, statistics]);
-    let y = r.f32(&shape);
+    let y = r.activation(&shape);
     r.call(Apply { sizes, silu }, &[x, statistics, weight, bias, y]);
     r.differentiable(y, &[x, weight, bias], move |r, dy| {
         let sum_dz = r.f32(&[pictures, channels]);

@@ -16,7 +16,7 @@ pub fn linear(r: &mut Recorder, x: Value, w: Value, bias: Option<Value>) -> Resu
         return Err(Error::Shape { op: "linear", message });
     }
     let rows = r.len(x) / inputs;
-    let y = r.f32(&[&shape[..shape.len() - 1], &[outputs]].concat());
+    let y = r.activation(&[&shape[..shape.len() - 1], &[outputs]].concat());
     let kernel = Matmul::dense(rows, outputs, inputs);
     kernel.record(r, x, w, bias, y);
     let inputs = [Some(x), Some(w), bias];

@@ -208,7 +208,7 @@ pub fn matmul(r: &mut Recorder, a: Value, b: Value, transpose_a: bool, transpose
 impl Matmul {
     /// Records c = scale a b, of the given shape, with its backward rule.
     pub fn product(self, r: &mut Recorder, a: Value, b: Value, shape: &[usize]) -> Value {
-        let c = r.f32(shape);
+        let c = r.activation(shape);
         self.record(r, a, b, None, c);
         r.differentiable(c, &[a, b], move |r, dc| {
             if let Some(da) = r.gradient_target(a) {

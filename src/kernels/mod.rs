@@ -39,6 +39,7 @@ registry! {
     gradient_norm,
     group_norm,
     linear,
+    loss_scale,
     matmul,
     mse,
     random,

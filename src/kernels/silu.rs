@@ -97,7 +97,7 @@ impl Kernel for Backward {
 pub fn silu(r: &mut Recorder, x: Value) -> Result<Value> {
     let shape = r.shape(x).to_vec();
     let len = r.len(x);
-    let y = r.f32(&shape);
+    let y = r.activation(&shape);
     r.call(Forward { len }, &[x, y]);
     r.differentiable(y, &[x], move |r, dy| {
         if let Some(dx) = r.new_gradient(x) {

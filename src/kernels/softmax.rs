@@ -123,7 +123,7 @@ pub fn softmax(r: &mut Recorder, x: Value) -> Result<Value> {
         return Err(Error::Shape { op: "softmax", message: format!("found shape {shape:?}, expected [.., columns]") });
     };
     let rows = r.len(x) / columns;
-    let y = r.f32(&shape);
+    let y = r.activation(&shape);
     r.call(Forward { rows, columns }, &[x, y]);
     r.differentiable(y, &[x], move |r, dy| {
         if let Some(dx) = r.new_gradient(x) {

@@ -66,7 +66,7 @@ impl Kernel for Upsample {
 pub fn upsample(r: &mut Recorder, x: Value) -> Result<Value> {
     let [pictures, height, width, channels] = r.dims("upsample", x)?;
     let rows = pictures * height;
-    let y = r.f32(&[pictures, 2 * height, 2 * width, channels]);
+    let y = r.activation(&[pictures, 2 * height, 2 * width, channels]);
     r.call(Upsample { rows, width, channels, scale: 1.0 }, &[x, y]);
     r.differentiable(y, &[x], move |r, dy| {
         if let Some(dx) = r.new_gradient(x) {

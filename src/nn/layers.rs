@@ -6,6 +6,7 @@ use crate::kernels::convolution::{Added, Window, convolution, convolution_plus};
 use crate::kernels::group_norm::{GroupNorm, group_norm};
 use crate::kernels::linear::linear;
 use crate::plan::{Recorder, Storage, Value};
+use serde::{Deserialize, Serialize};
 
 /// A network being recorded: the recorder, and where the parameters and their gradients are.
 pub struct Network<'a> {
@@ -17,9 +18,45 @@ pub struct Network<'a> {
     pub weights: &'a Storage,
     /// The flat buffer of their gradients, where they are wanted.
     pub gradients: Option<&'a Storage>,
+    /// A copy of the weights in half precision, which convolutions and linear layers read where there is one.
+    pub halves: Option<&'a Storage>,
+    /// What the backward calls compute again.
+    pub recompute: Recompute,
+}
+
+/// What the backward calls compute again instead of keeping it from the forward calls. The results are the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// Nothing: the fastest.
+    #[default]
+    None,
+    /// What costs a pass over memory: norms with their SiLU, concatenations, upsampled pictures.
+    Norm,
+    /// Everything inside residual and attention blocks: the least memory, for a second forward pass.
+    Block,
 }
 
 impl Network<'_> {
+    /// Records a block, of whose values only the output is kept if blocks are recomputed.
+    pub(super) fn block(&mut self, forward: impl FnOnce(&mut Network) -> Result<Value>) -> Result<Value> {
+        let Self { parameters, weights, gradients, halves, recompute, .. } = *self;
+        match recompute {
+            Recompute::None | Recompute::Norm => forward(self),
+            Recompute::Block => {
+                self.r.recompute(|r| forward(&mut Network { r, parameters, weights, gradients, halves, recompute }))
+            }
+        }
+    }
+
+    /// A value that is cheap to compute again.
+    pub(super) fn cheap(&mut self, value: Value) -> Value {
+        if self.recompute != Recompute::None {
+            self.r.forget(value);
+        }
+        value
+    }
+
     /// A parameter as a value.
     pub fn value(&mut self, id: ParameterId) -> Value {
         self.value_shaped(id, &self.parameters.get(id).device_shape())
@@ -27,7 +64,12 @@ impl Network<'_> {
 
     /// A parameter as a value of other sizes, with as many elements.
     fn value_shaped(&mut self, id: ParameterId, shape: &[usize]) -> Value {
-        self.r.parameter(self.weights, self.gradients, self.parameters.get(id).offset, shape)
+        let parameter = self.parameters.get(id);
+        let weights = match self.halves {
+            Some(halves) if parameter.layout != Layout::Same => halves,
+            _ => self.weights,
+        };
+        self.r.parameter(weights, self.gradients, parameter.offset, shape)
     }
 }
 
@@ -125,6 +167,7 @@ impl Norm {
     /// Any `[pictures, .., channels]` to the same.
     pub(super) fn record(&self, net: &mut Network, x: Value) -> Result<Value> {
         let (weight, bias) = (net.value(self.weight), net.value(self.bias));
-        group_norm(net.r, x, weight, bias, self.norm)
+        let y = group_norm(net.r, x, weight, bias, self.norm)?;
+        Ok(net.cheap(y))
     }
 }

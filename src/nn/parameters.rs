@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::kernels::random::{Purpose, normal, picture_key, threefry2x32, uniform};
 use std::collections::HashMap;
 
-/// Tensors begin at a multiple of this many elements: 256 bytes, which every GPU accepts for a binding.
-const ALIGNMENT: usize = 64;
+/// Tensors begin at a multiple of this many elements: 256 bytes of halves, which every GPU accepts for a binding.
+const ALIGNMENT: usize = 128;
 
 /// How a tensor lies in a checkpoint (PyTorch's order) and on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

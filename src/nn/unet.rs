@@ -24,9 +24,9 @@ struct Layer {
 
 impl Layer {
     fn record(&self, net: &mut Network, x: Value, silu_embedding: Value) -> Result<Value> {
-        let h = self.resnet.record(net, x, silu_embedding)?;
+        let h = net.block(|net| self.resnet.record(net, x, silu_embedding))?;
         match &self.attention {
-            Some(attention) => attention.record(net, h),
+            Some(attention) => net.block(|net| attention.record(net, h)),
             None => Ok(h),
         }
     }
@@ -172,20 +172,22 @@ impl UNet {
                 skips.push(h);
             }
         }
-        h = self.middle.0.record(net, h, embedding)?;
+        h = net.block(|net| self.middle.0.record(net, h, embedding))?;
         if let Some(attention) = &self.middle.1 {
-            h = attention.record(net, h)?;
+            h = net.block(|net| attention.record(net, h))?;
         }
-        h = self.middle.2.record(net, h, embedding)?;
+        h = net.block(|net| self.middle.2.record(net, h, embedding))?;
         for level in &self.up {
             for layer in &level.layers {
                 let missing = || Error::Shape { op: "unet", message: "fewer skips than layers on the way up".into() };
                 let skip = skips.pop().ok_or_else(missing)?;
                 let both = concat_channels(net.r, h, skip)?;
+                let both = net.cheap(both);
                 h = layer.record(net, both, embedding)?;
             }
             if let Some(conv) = &level.resample {
                 let large = upsample(net.r, h)?;
+                let large = net.cheap(large);
                 h = conv.record(net, large)?;
             }
         }

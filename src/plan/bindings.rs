@@ -55,7 +55,7 @@ impl<T: Real> HostBuffer<T> {
     /// A buffer of zeros, every page of it touched, so that it is there; `None` if the system has no memory for it.
     pub fn zeros(element: Element, len: usize) -> Option<Self> {
         Some(match element {
-            Element::F32 => Self::Float(Aligned::filled(T::zero(), len)?),
+            Element::F32 | Element::F16 => Self::Float(Aligned::filled(T::zero(), len)?),
             Element::U32 => Self::Integer(Aligned::filled(0, len)?),
         })
     }

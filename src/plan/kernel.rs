@@ -5,6 +5,9 @@ use super::real::Real;
 use super::storage::Element;
 use std::fmt::Debug;
 
+/// The most storage bindings that a shader has.
+const MOST_BINDINGS: u32 = 8;
+
 /// A WGSL file, and the files of `shaders/shared/` that come before it.
 #[derive(Clone, Copy, Debug)]
 pub struct Shader {
@@ -15,9 +18,32 @@ pub struct Shader {
 }
 
 impl Shader {
-    /// The text that is compiled.
-    pub fn source(&self) -> String {
-        self.sources.concat()
+    /// The text that is compiled where bit k of `halves` says that binding k (the shader's number less one) holds
+    /// halves. A shader that takes them names the elements of its binding n `realn`, or `realnx4` in vectors of 4; it
+    /// converts with `f32(..)` what it reads and with `realn(..)` what it writes.
+    pub fn source(&self, halves: u32) -> String {
+        let mut text = String::from(if halves == 0 { "" } else { "enable f16;\n" });
+        for number in 1..=MOST_BINDINGS {
+            let real = if halves >> (number - 1) & 1 == 1 { "f16" } else { "f32" };
+            if self.names(&format!("real{number}")) {
+                text += &format!("alias real{number} = {real};\n");
+                for lanes in [2, 4].into_iter().filter(|lanes| self.names(&format!("real{number}x{lanes}"))) {
+                    text += &format!("alias real{number}x{lanes} = vec{lanes}<{real}>;\n");
+                }
+            }
+        }
+        self.sources.iter().for_each(|source| text += source);
+        text
+    }
+
+    fn names(&self, word: &str) -> bool {
+        self.sources.iter().any(|source| source.contains(word))
+    }
+
+    /// Whether the bindings of these bits may hold halves.
+    pub fn takes_halves(&self, halves: u32) -> bool {
+        let wanted = (0..MOST_BINDINGS).filter(|k| halves >> k & 1 == 1);
+        wanted.into_iter().all(|k| self.names(&format!("array<real{}", k + 1)))
     }
 }
 

@@ -22,13 +22,31 @@ fn meet(a: &RangeInclusive<usize>, b: &RangeInclusive<usize>) -> bool {
     a.start() <= b.end() && b.start() <= a.end()
 }
 
+/// The most bytes of the plan's own values that live at one time: no plan of these calls needs less.
+fn most_alive(lives: &[Option<RangeInclusive<usize>>], places: &[Pending], calls: usize) -> u64 {
+    let mut change = vec![0i64; calls + 1];
+    for (life, place) in lives.iter().zip(places) {
+        if let (Some(life), None) = (life, &place.storage) {
+            let bytes = (place.element.bytes() * place.len) as i64;
+            change[*life.start()] += bytes;
+            change[life.end() + 1] -= bytes;
+        }
+    }
+    let alive = change.into_iter().scan(0, |sum, change| {
+        *sum += change;
+        Some(*sum)
+    });
+    alive.max().unwrap_or(0) as u64
+}
+
 /// Gives every place a buffer. Slots are filled greedily, the largest values first: each goes into the first slot
 /// none of whose values lives at the same time (Pisarchyk & Lee 2020, "greedy by size" for shared objects).
 pub(super) fn plan(mut calls: Vec<Call>, places: Vec<Pending>) -> Plan {
     let lives = lifetimes(&calls, places.len());
     let mut order: Vec<usize> = (0..places.len()).filter(|&place| lives[place].is_some()).collect();
-    order.sort_by_key(|&place| std::cmp::Reverse(places[place].len));
+    order.sort_by_key(|&place| std::cmp::Reverse(places[place].element.bytes() * places[place].len));
 
+    let most_alive = most_alive(&lives, &places, calls.len());
     let mut buffers: Vec<Place> = Vec::new();
     let mut tenants: Vec<Vec<RangeInclusive<usize>>> = Vec::new();
     let mut buffer_of: HashMap<usize, usize> = HashMap::new();
@@ -57,5 +75,5 @@ pub(super) fn plan(mut calls: Vec<Call>, places: Vec<Pending>) -> Plan {
     for Region { buffer, .. } in calls.iter_mut().flat_map(|call| &mut call.regions) {
         *buffer = buffer_of[buffer];
     }
-    Plan { calls, buffers }
+    Plan { calls, buffers, most_alive }
 }

@@ -61,6 +61,9 @@ pub struct Recorder {
     parameter_gradients: HashMap<(u64, usize), ParameterGradient>,
     fresh_gradients: Vec<(Value, Value)>,
     in_backward: bool,
+    /// Places that the backward calls do not read but compute again, and where they have done so.
+    forgotten: HashMap<usize, Option<usize>>,
+    activations: Element,
 }
 
 impl Recorder {
@@ -81,7 +84,17 @@ impl Recorder {
         self.push(self.places.len() - 1, 0, shape.to_vec(), false)
     }
 
-    /// A new float value in memory of the plan's own.
+    /// What [`Recorder::activation`] makes from now on: [`Element::F16`] in mixed precision.
+    pub fn set_activations(&mut self, element: Element) {
+        self.activations = element;
+    }
+
+    /// A new float value of the precision that activations have.
+    pub fn activation(&mut self, shape: &[usize]) -> Value {
+        self.value(self.activations, shape)
+    }
+
+    /// A new float value of single precision, in memory of the plan's own: statistics, sums, losses.
     pub fn f32(&mut self, shape: &[usize]) -> Value {
         self.value(Element::F32, shape)
     }
@@ -188,14 +201,19 @@ impl Recorder {
         let bindings = kernel.bindings();
         let name = kernel.shader().name;
         assert_eq!(bindings.len(), values.len(), "{name}: wrong number of bindings");
+        let mut halves = 0;
+        let places: Vec<usize> = values.iter().map(|&value| self.place(value)).collect();
         let regions: Vec<Region> = (values.iter().zip(&bindings))
             .enumerate()
             .map(|(index, (&value, binding))| {
                 let len = self.len(value);
                 assert_eq!(len, binding.len, "{name}: binding {index} has the wrong size: {:?}", self.shape(value));
-                assert_eq!(self.element(value), binding.element, "{name}: binding {index} has the wrong type");
+                match (self.element(value), binding.element) {
+                    (Element::F16, Element::F32) => halves |= 1 << index,
+                    (found, expected) => assert_eq!(found, expected, "{name}: binding {index} has the wrong type"),
+                }
                 let meta = &self.values[value.0];
-                Region { buffer: meta.place, offset: meta.offset, len }
+                Region { buffer: places[index], offset: meta.offset, len }
             })
             .collect();
         for (index, binding) in bindings.iter().enumerate().filter(|(_, b)| b.access != Access::Read) {
@@ -203,8 +221,77 @@ impl Recorder {
             assert_eq!(bound, 1, "{name}: the buffer of binding {index} is written ({binding:?}) and bound twice");
         }
         if bindings.iter().any(|b| b.access != Access::Read && b.len > 0) {
-            self.calls.push(Call { kernel: Arc::new(kernel), regions });
+            let call = Call { kernel: Arc::new(kernel), regions, halves };
+            assert!(halves == 0 || !call.variants().is_empty(), "{name}: takes no halves at the bindings {halves:b}");
+            self.calls.push(call);
         }
+    }
+
+    /// The place to bind for a value. Backward calls that read what was forgotten compute it again first.
+    fn place(&mut self, value: Value) -> usize {
+        let place = self.values[value.0].place;
+        if self.in_backward { self.remember(place) } else { place }
+    }
+
+    fn remember(&mut self, place: usize) -> usize {
+        match self.forgotten.get(&place) {
+            None => return place,
+            Some(&Some(again)) => return again,
+            Some(None) => {}
+        }
+        let makes = |call: &&Call| call.written().any(|region| region.buffer == place);
+        let makers: Vec<Call> = self.calls.iter().filter(makes).cloned().collect();
+        for mut call in makers {
+            for (region, binding) in call.regions.iter_mut().zip(call.kernel.bindings()) {
+                region.buffer = match binding.access {
+                    Access::Read => self.remember(region.buffer),
+                    Access::Write | Access::ReadWrite => self.again(region.buffer),
+                };
+            }
+            self.calls.push(call);
+        }
+        self.again(place)
+    }
+
+    /// The place that stands for `place` in backward calls, made if there is none.
+    fn again(&mut self, place: usize) -> usize {
+        if let Some(&Some(again)) = self.forgotten.get(&place) {
+            return again;
+        }
+        let Pending { element, len, .. } = self.places[place];
+        self.places.push(Pending { element, len, storage: None });
+        self.forgotten.insert(place, Some(self.places.len() - 1));
+        self.places.len() - 1
+    }
+
+    /// Frees a value's memory between the forward and the backward calls: where these read it, the calls that have
+    /// made it are recorded once more, to the same bits. What they read stays, unless it is forgotten too, and must not be
+    /// written to later.
+    pub fn forget(&mut self, value: Value) {
+        self.forget_place(self.values[value.0].place);
+    }
+
+    fn forget_place(&mut self, place: usize) {
+        if self.places[place].storage.is_none() {
+            self.forgotten.entry(place).or_insert(None);
+        }
+    }
+
+    /// Records `forward` and [forgets](Recorder::forget) what it has made but its output, and what is small beside
+    /// that: statistics, embeddings.
+    ///
+    /// # Errors
+    /// Those of `forward`.
+    pub fn recompute(&mut self, forward: impl FnOnce(&mut Self) -> Result<Value>) -> Result<Value> {
+        let first = self.places.len();
+        let output = forward(self)?;
+        let (kept, least) = (self.values[output.0].place, self.len(output) / 8);
+        for place in first..self.places.len() {
+            if place != kept && self.places[place].len >= least {
+                self.forget_place(place);
+            }
+        }
+        Ok(output)
     }
 
     /// Gives the backward rule of what was just recorded: called with the gradient of `output`, it records the
@@ -250,7 +337,9 @@ impl Recorder {
 
     fn fresh(&mut self, value: Value) -> Value {
         let shape = self.shape(value).to_vec();
-        let gradient = self.f32(&shape);
+        // A parameter's gradient is single even where its copy that is computed with is not.
+        let is_parameter = self.values[value.0].parameter.is_some();
+        let gradient = self.value(if is_parameter { Element::F32 } else { self.element(value) }, &shape);
         self.fresh_gradients.push((value, gradient));
         gradient
     }

@@ -1,6 +1,6 @@
 //! The finished list of calls.
 
-use super::kernel::Kernel;
+use super::kernel::{Access, Kernel, Variant};
 use super::storage::{Element, Storage};
 use std::sync::Arc;
 
@@ -22,12 +22,38 @@ pub struct Call {
     pub kernel: Arc<dyn Kernel>,
     /// What each of the kernel's bindings is bound to.
     pub regions: Vec<Region>,
+    /// Bit k is set where binding k holds halves.
+    pub halves: u32,
 }
 
 impl Call {
+    /// What each binding holds.
+    pub fn elements(&self) -> impl Iterator<Item = Element> {
+        let of_kernel = self.kernel.bindings().into_iter().map(|binding| binding.element);
+        of_kernel.enumerate().map(|(k, element)| if self.halves >> k & 1 == 1 { Element::F16 } else { element })
+    }
+
+    /// The ways in which a GPU can compute it: those of the kernel's variants that take halves where it has them.
+    pub fn variants(&self) -> Vec<Variant> {
+        let mut variants = self.kernel.variants();
+        variants.retain(|variant| variant.shader.takes_halves(self.halves));
+        variants
+    }
+
+    /// The regions that it writes.
+    pub fn written(&self) -> impl Iterator<Item = &Region> {
+        let bindings = self.kernel.bindings();
+        self.regions
+            .iter()
+            .zip(bindings)
+            .filter(|(_, binding)| binding.access != Access::Read)
+            .map(|(region, _)| region)
+    }
+
     /// What a choice between the kernel's variants is kept for: the kernel and its sizes.
     pub fn key(&self) -> String {
-        format!("{} {:?}", self.kernel.shader().name, self.kernel)
+        let halves = if self.halves == 0 { String::new() } else { format!(" halves {:b}", self.halves) };
+        format!("{} {:?}{halves}", self.kernel.shader().name, self.kernel)
     }
 }
 
@@ -54,6 +80,11 @@ impl Place {
         }
     }
 
+    /// Bytes on a device that computes in `f32`.
+    pub fn bytes(&self) -> u64 {
+        (self.element().bytes() * self.len()) as u64
+    }
+
     /// Elements.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -71,6 +102,8 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// What the calls' regions point into.
     pub buffers: Vec<Place>,
+    /// The most bytes of slots that hold something needed at one time: no sharing of slots needs less.
+    pub most_alive: u64,
 }
 
 /// How many bytes a plan needs on a device that computes in `f32`.
@@ -98,28 +131,28 @@ impl Plan {
         let mut storages: Vec<Storage> = Vec::new();
         let mut seen: Vec<Region> = Vec::new();
         let mut regions = Vec::new();
-        for (region, binding) in call.regions.iter().zip(call.kernel.bindings()) {
+        for (region, element) in call.regions.iter().zip(call.elements()) {
             let buffer = seen.iter().position(|other| other == region).unwrap_or_else(|| {
-                storages.push(Storage::new(format!("tensor {}", seen.len()), binding.element, region.len));
+                storages.push(Storage::new(format!("tensor {}", seen.len()), element, region.len));
                 seen.push(*region);
                 seen.len() - 1
             });
             regions.push(Region { buffer, offset: 0, len: region.len });
         }
         let buffers = storages.iter().cloned().map(Place::Storage).collect();
-        (Self { calls: vec![Call { kernel: call.kernel.clone(), regions }], buffers }, storages)
+        (Self { calls: vec![Call { regions, ..call.clone() }], buffers, most_alive: 0 }, storages)
     }
 
     /// In how many ways a GPU can run it: the most variants that one of its kernels has.
     pub fn variants(&self) -> usize {
-        self.calls.iter().map(|call| call.kernel.variants().len()).max().unwrap_or(1)
+        self.calls.iter().map(|call| call.variants().len()).max().unwrap_or(1)
     }
 
     /// What its kernels run when the device is forced to a variant of this number, where they have several.
     pub fn variant_names(&self, number: usize) -> Vec<&'static str> {
         let mut names = Vec::new();
         for call in &self.calls {
-            let variants = call.kernel.variants();
+            let variants = call.variants();
             let name = variants[number.min(variants.len() - 1)].name;
             if variants.len() > 1 && !names.contains(&name) {
                 names.push(name);
@@ -132,7 +165,7 @@ impl Plan {
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
         for place in &self.buffers {
-            let bytes = 4 * place.len() as u64;
+            let bytes = place.bytes();
             memory.largest = memory.largest.max(bytes);
             match place {
                 Place::Slot { .. } => memory.activations += bytes,

@@ -68,7 +68,7 @@ pub fn add(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
     if shape != r.shape(b) {
         return Err(Error::Shape { op: "add", message: format!("{shape:?} and {:?} differ", r.shape(b)) });
     }
-    let output = r.f32(&shape);
+    let output = r.activation(&shape);
     r.call(Sum { len: r.len(a), terms: 2, accumulate: false }, &[a, b, output]);
     r.differentiable(output, &[a, b], move |r, upstream| {
         r.pass_gradient(a, upstream);

@@ -3,9 +3,20 @@
 use crate::data::Fit;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
-use crate::nn::{BlockType, SampleSize, UNetConfig};
+use crate::nn::{BlockType, Recompute, SampleSize, UNetConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// What activations are held in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision, as are the weights in products; sums, norms and the optimiser are single. GPUs only.
+    Mixed,
+}
 
 /// The `[training]` table; names as in diffusers' training scripts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +61,10 @@ pub struct TrainingConfig {
     pub checkpointing_steps: usize,
     /// Makes everything random.
     pub seed: u64,
+    /// What is computed twice to save memory.
+    pub recompute: Recompute,
+    /// What activations are held in.
+    pub precision: Precision,
 }
 
 impl Default for TrainingConfig {
@@ -73,6 +88,8 @@ impl Default for TrainingConfig {
             ema_max_decay: 0.9999,
             checkpointing_steps: 1000,
             seed: 0,
+            recompute: Recompute::None,
+            precision: Precision::F32,
         }
     }
 }

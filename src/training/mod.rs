@@ -6,7 +6,7 @@ mod run;
 mod state;
 mod trainer;
 
-pub use config::{RunConfig, Tables, TrainingConfig, default_unet};
+pub use config::{Precision, RunConfig, Tables, TrainingConfig, default_unet};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
 pub use state::{TrainingState, Tuned};

@@ -1,6 +1,6 @@
 //! A training run: pictures in the run's order, steps, checkpoints, and everything that its folder holds.
 
-use super::config::RunConfig;
+use super::config::{Precision, RunConfig, TrainingConfig};
 use super::order::Order;
 use super::state::{FILE, TrainingState, Tuned};
 use super::trainer::{MemoryTable, Trainer};
@@ -10,7 +10,7 @@ use crate::data::Dataset;
 use crate::device::Device;
 use crate::diffusion::{Request, Sampler};
 use crate::error::{Error, Result};
-use crate::nn::SampleSize;
+use crate::nn::{Recompute, SampleSize};
 use crate::pictures::{Pictures, loss_curve};
 use crate::plan::Plan;
 use std::collections::BTreeMap;
@@ -54,6 +54,8 @@ pub struct Run {
     order: Order,
     step: usize,
     losses: Vec<f32>,
+    /// The loss's scale to continue with, in mixed precision.
+    loss_scale: Vec<f32>,
     /// What the run was computed with before.
     tuned: Tuned,
     /// The buffers to continue with; taken when they are uploaded.
@@ -98,6 +100,7 @@ impl Run {
         }
         run.step = state.step;
         run.losses = state.losses;
+        run.loss_scale = state.loss_scale;
         run.tuned = state.tuned;
         let names = run.trainer.buffers().map(|(name, _)| name);
         run.buffers = names.into_iter().filter_map(|name| Some((name, state.buffers.remove(name)?))).collect();
@@ -145,6 +148,7 @@ impl Run {
             order,
             step: 0,
             losses: Vec::new(),
+            loss_scale: Vec::new(),
             tuned: Tuned::default(),
             buffers: Vec::new(),
         })
@@ -197,8 +201,20 @@ impl Run {
     /// # Errors
     /// The device's.
     pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        self.check_precision(device)?;
         device.adopt(self.tuned.choices_on(device));
         device.tune(&self.plans(), watch)
+    }
+
+    /// Whether the device can hold activations as the run is to hold them.
+    fn check_precision(&self, device: &dyn Device) -> Result<()> {
+        if self.config.training.precision == Precision::F32 || device.has_half_precision() {
+            return Ok(());
+        }
+        let device = device.description();
+        Err(Error::input(format!(
+            "precision is mixed, which takes a GPU with 16-bit floats in shaders; this is {device}"
+        )))
     }
 
     /// Allocates everything that the run will need.
@@ -206,15 +222,19 @@ impl Run {
     /// # Errors
     /// [`OutOfMemory`](Error::OutOfMemory) saying which batch would fit; the device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
+        self.check_precision(device)?;
         device.adopt(self.tuned.choices_on(device));
         let loaded = self.trainer.load(device).and_then(|()| self.sampler.load(device));
         if let Err(Error::OutOfMemory(why)) = loaded {
             self.trainer.unload(device);
             let batch = self.config.training.train_batch_size;
-            let advice = match self.batch_that_fits(device) {
+            let mut advice = match self.batch_that_fits(device) {
                 Some(fitting) => format!("a batch of {fitting} would fit"),
                 None => "not even a batch of 1 would fit".into(),
             };
+            if self.would_fit(device, |training| training.recompute = Recompute::Block) {
+                advice += ", and with --recompute block this one would";
+            }
             return Err(Error::OutOfMemory(format!("batch {batch}: {why}; {advice}")));
         }
         loaded?;
@@ -222,6 +242,9 @@ impl Run {
         if buffers.is_empty() {
             let weights = self.trainer.unet().parameters().initialize(self.config.training.seed);
             buffers = vec![("parameters", weights.clone()), ("ema", weights)];
+        }
+        if let (Some(scale), false) = (self.trainer.loss_scale(), self.loss_scale.is_empty()) {
+            device.upload(scale, 0, &self.loss_scale)?;
         }
         for (name, data) in buffers {
             if let Some((_, storage)) = self.trainer.buffers().into_iter().find(|(buffer, _)| *buffer == name) {
@@ -234,12 +257,17 @@ impl Run {
     /// The largest half, quarter, ... of the batch that the device has room for.
     fn batch_that_fits(&self, device: &mut dyn Device) -> Option<usize> {
         let halves = std::iter::successors(Some(self.config.training.train_batch_size / 2), |batch| Some(batch / 2));
-        halves.take_while(|&batch| batch > 0).find(|&batch| {
-            let mut config = self.config.clone();
-            config.training.train_batch_size = batch;
-            let smaller = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0));
-            smaller.is_ok_and(|smaller| device.has_room(smaller.trainer.plan(), smaller.sampler.memory().activations))
-        })
+        halves
+            .take_while(|&batch| batch > 0)
+            .find(|&batch| self.would_fit(device, |training| training.train_batch_size = batch))
+    }
+
+    /// Whether the device has room for the run with another configuration.
+    fn would_fit(&self, device: &mut dyn Device, change: impl FnOnce(&mut TrainingConfig)) -> bool {
+        let mut config = self.config.clone();
+        change(&mut config.training);
+        let other = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0));
+        other.is_ok_and(|other| device.has_room(other.trainer.plan(), other.sampler.memory().activations))
     }
 
     /// Takes the steps that are left, writing a checkpoint every `checkpointing_steps` and at the end.
@@ -327,6 +355,7 @@ impl Run {
             tuned: Tuned::of_plans(device, &self.plans()),
             buffers,
             losses: self.losses.clone(),
+            loss_scale: self.trainer.loss_scale().map_or(Ok(Vec::new()), |scale| device.download(scale))?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! `training_state.safetensors`: everything that a run is continued from, in one file. Its renaming is the commit.
 
-use super::config::RunConfig;
+use super::config::{Precision, RunConfig};
 use crate::checkpoint::{Deferred, deferred, read_tensors, write_deferred};
 use crate::device::{Choices, Device};
 use crate::error::{Error, Result};
@@ -55,6 +55,8 @@ pub struct TrainingState {
     pub buffers: BTreeMap<String, Vec<f32>>,
     /// The loss of every step.
     pub losses: Vec<f32>,
+    /// What [`Trainer::loss_scale`](super::Trainer::loss_scale) holds; nothing in single precision.
+    pub loss_scale: Vec<f32>,
 }
 
 impl TrainingState {
@@ -68,6 +70,10 @@ impl TrainingState {
             .collect();
         let losses = Deferred { shape: vec![self.losses.len()], make: Box::new(|| self.losses.clone()) };
         tensors.push(("losses".into(), losses));
+        if !self.loss_scale.is_empty() {
+            let scale = Deferred { shape: vec![self.loss_scale.len()], make: Box::new(|| self.loss_scale.clone()) };
+            tensors.push(("loss_scale".into(), scale));
+        }
         let metadata = [
             ("config", self.config.to_toml()?),
             ("step", self.step.to_string()),
@@ -107,6 +113,16 @@ impl TrainingState {
         if losses.len() != step {
             return Err(Error::input(format!("{source}: {} losses for {step} steps", losses.len())));
         }
+        let loss_scale = match config.training.precision {
+            Precision::F32 => Vec::new(),
+            Precision::Mixed => file.get("loss_scale", &path)?.1.clone(),
+        };
+        let sensible = |scale: &[f32]| scale.len() == 3 && scale.iter().all(|x| x.is_finite()) && scale[0] >= 1.0;
+        if !loss_scale.is_empty() && !sensible(&loss_scale) {
+            return Err(Error::input(format!(
+                "{source}: loss_scale is {loss_scale:?}, expected 3 numbers, the first from 1 on"
+            )));
+        }
         let unet = crate::nn::UNet::new(&config.unet)?;
         let mut buffers = BTreeMap::new();
         for buffer in ["parameters", "ema", "first_moments", "second_moments"] {
@@ -119,6 +135,6 @@ impl TrainingState {
         }
         let tuned = serde_json::from_str(text("tuned")?)
             .map_err(|error| Error::input(format!("{source}: the metadata's tuned: {error}")))?;
-        Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses })
+        Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses, loss_scale })
     }
 }

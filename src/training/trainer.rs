@@ -1,17 +1,18 @@
 //! The training step: one plan from the pictures to the new weights.
 
-use super::config::RunConfig;
+use super::config::{Precision, RunConfig};
 use crate::device::{Device, PlanId};
 use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::kernels::adam::{Adam, OptimizerState, adam_step, bias_correction};
-use crate::kernels::ema::ema_step;
+use crate::kernels::ema::ema_step_scaled;
 use crate::kernels::forward_process::forward_process;
 use crate::kernels::gradient_norm::gradient_norm;
+use crate::kernels::loss_scale;
 use crate::kernels::mse::mse;
 use crate::kernels::schedule_tables::schedule_tables;
 use crate::nn::{Network, UNet};
-use crate::plan::{Plan, Recorder, Step, Storage};
+use crate::plan::{Element, Plan, Recorder, Step, Storage};
 
 /// Planned bytes of a training run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,11 @@ impl MemoryTable {
     }
 }
 
+struct Mixed {
+    halves: Storage,
+    scale: Storage,
+}
+
 /// Takes training steps on a device.
 pub struct Trainer {
     config: RunConfig,
@@ -40,6 +46,8 @@ pub struct Trainer {
     pictures: Storage,
     labels: Storage,
     one: Storage,
+    /// In mixed precision: the weights' copy, and the scale of the loss with what it is told by.
+    mixed: Option<Mixed>,
     loss: Storage,
     norm: Storage,
     plan: Plan,
@@ -67,7 +75,16 @@ impl Trainer {
         let labels = Storage::u32("labels", batch);
         let one = Storage::f32("one", 1);
 
+        let mixed = (training.precision == Precision::Mixed).then(|| Mixed {
+            halves: Storage::f16("weights in half precision", unet.parameters().len()),
+            scale: Storage::f32("loss scale", loss_scale::INITIAL.len()),
+        });
+
         let mut r = Recorder::new();
+        if let Some(Mixed { halves, .. }) = &mixed {
+            loss_scale::copy_weights(&mut r, &state.parameters, halves);
+            r.set_activations(Element::F16);
+        }
         // Recomputed every step, by one thread: nothing beside the network, and one storage less.
         let tables = schedule_tables(&mut r, config.scheduler.tables());
         let x0 = r.input(&pictures, &shape);
@@ -78,10 +95,12 @@ impl Trainer {
             parameters: unet.parameters(),
             weights: &state.parameters,
             gradients: Some(&state.gradients),
+            halves: mixed.as_ref().map(|mixed| &mixed.halves),
+            recompute: training.recompute,
         };
         let prediction = unet.record(&mut net, noisy.sample, noisy.timesteps, label_value)?;
         let loss = mse(&mut r, prediction, noisy.noise)?;
-        let upstream = r.input(&one, &[1]);
+        let upstream = r.bind(mixed.as_ref().map_or(&one, |mixed| &mixed.scale), 0, &[1]);
         r.backward(loss, upstream)?;
         let norm = gradient_norm(&mut r, &state.gradients);
         let adam = Adam {
@@ -91,12 +110,13 @@ impl Trainer {
             weight_decay: training.adam_weight_decay,
             decoupled: true,
         };
-        adam_step(&mut r, &state, norm, adam);
-        ema_step(&mut r, &state.parameters, &ema);
+        let control = mixed.as_ref().map(|mixed| loss_scale::loss_scale(&mut r, norm, &mixed.scale));
+        adam_step(&mut r, &state, control.unwrap_or(norm), adam);
+        ema_step_scaled(&mut r, &state.parameters, &ema, control);
         let (loss, norm) = (r.export("loss", loss), r.export("gradient norm", norm));
         let plan = r.finish();
         let config = config.clone();
-        Ok(Self { config, unet, state, ema, pictures, labels, one, loss, norm, plan, loaded: None })
+        Ok(Self { config, unet, state, ema, pictures, labels, one, mixed, loss, norm, plan, loaded: None })
     }
 
     /// The network.
@@ -119,6 +139,11 @@ impl Trainer {
         ]
     }
 
+    /// In mixed precision, the scale of the loss, the good steps since it changed, and the steps that were skipped.
+    pub fn loss_scale(&self) -> Option<&Storage> {
+        self.mixed.as_ref().map(|mixed| &mixed.scale)
+    }
+
     /// The recorded step.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -127,7 +152,8 @@ impl Trainer {
     /// Planned bytes.
     pub fn memory(&self) -> MemoryTable {
         let flat = self.state.parameters.bytes();
-        let (parameters, optimizer) = (2 * flat, 3 * flat);
+        let halves = self.mixed.as_ref().map_or(0, |mixed| mixed.halves.bytes());
+        let (parameters, optimizer) = (2 * flat + halves, 3 * flat);
         MemoryTable { parameters, optimizer, activations: self.plan.memory().total() - parameters - optimizer }
     }
 
@@ -137,6 +163,9 @@ impl Trainer {
     /// The device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
         self.loaded = Some(device.load(&self.plan)?);
+        if let Some(scale) = self.loss_scale() {
+            device.upload(scale, 0, &loss_scale::INITIAL)?;
+        }
         device.upload(&self.one, 0, &[1.0])
     }
 

@@ -104,7 +104,8 @@ impl Adapter {
     pub(super) fn request_device(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("aquatint"),
-            required_features: self.adapter.features() & Features::TIMESTAMP_QUERY | self.subgroups(),
+            required_features: self.adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16)
+                | self.subgroups(),
             required_limits: self.adapter.limits(),
             // Buffers of their own size, not carved from large blocks: the plan has made them few and large.
             memory_hints: wgpu::MemoryHints::MemoryUsage,

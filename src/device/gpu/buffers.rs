@@ -7,8 +7,8 @@ use wgpu::{BufferDescriptor, BufferUsages};
 
 /// Bytes before and after a guarded buffer: the alignment that every device accepts for a binding.
 const GUARD: u64 = 256;
-/// A NaN, which guards are filled with.
-const POISON: u32 = 0x7FC0_0000;
+/// A NaN in single precision and two in half, which guards are filled with.
+const POISON: u32 = 0x7FFF_7FFF;
 /// Bytes that are read back at a time.
 const STAGING: u64 = 64 << 20;
 
@@ -29,15 +29,15 @@ impl Buffers {
         if self.guarded { GUARD } else { 0 }
     }
 
-    /// A buffer of `len` elements.
+    /// A buffer of so many bytes, or as few more as make whole words.
     pub(super) fn create(
         &self,
         device: &wgpu::Device,
         queue: &wgpu::Queue,
         label: &str,
-        len: usize,
+        bytes: u64,
     ) -> Result<wgpu::Buffer> {
-        let size = (4 * len as u64).max(4) + 2 * self.guard();
+        let size = bytes.next_multiple_of(4).max(4) + 2 * self.guard();
         let limit = device.limits().max_buffer_size;
         if size > limit {
             let (size, limit) = (size >> 20, limit >> 20);
@@ -69,32 +69,29 @@ impl Buffers {
         self.storages.get(&storage.id()).ok_or_else(missing)
     }
 
-    /// `len` elements from `offset` of a buffer as a binding.
+    /// `len` elements from `offset` of a buffer as a binding, with what fills up the last word.
     pub(super) fn binding<'a>(
         &self,
         buffer: &'a wgpu::Buffer,
+        element: Element,
         offset: usize,
         len: usize,
     ) -> Result<wgpu::BindingResource<'a>> {
-        let offset = self.guard() + 4 * offset as u64;
+        let offset = self.guard() + (element.bytes() * offset) as u64;
         if !offset.is_multiple_of(self.alignment) {
             return Err(Error::Device(format!("offset {offset} is not a multiple of {}", self.alignment)));
         }
-        let size = std::num::NonZeroU64::new(4 * len as u64);
+        let size = std::num::NonZeroU64::new((element.bytes() * len).next_multiple_of(4) as u64);
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }))
     }
 
-    pub(super) fn write(
-        &self,
-        queue: &wgpu::Queue,
-        storage: &Storage,
-        element: Element,
-        offset: usize,
-        words: &[u32],
-    ) -> Result<()> {
-        storage.check_range(element, offset, words.len())?;
+    pub(super) fn write(&self, queue: &wgpu::Queue, storage: &Storage, offset: usize, words: &[u32]) -> Result<()> {
+        let first = storage.element().bytes() * offset;
+        if !first.is_multiple_of(4) {
+            return Err(Error::Device(format!("{}: data at {offset} does not begin with a word", storage.name())));
+        }
         let buffer = self.get(storage)?;
-        queue.write_buffer(buffer, self.guard() + 4 * offset as u64, bytemuck::cast_slice(words));
+        queue.write_buffer(buffer, self.guard() + first as u64, bytemuck::cast_slice(words));
         Ok(())
     }
 
@@ -106,7 +103,7 @@ impl Buffers {
         element: Element,
     ) -> Result<Vec<u32>> {
         storage.check_range(element, 0, storage.len())?;
-        read_words(device, queue, self.get(storage)?, self.guard(), storage.len())
+        read_words(device, queue, self.get(storage)?, self.guard(), storage.bytes().div_ceil(4) as usize)
     }
 
     pub(super) fn guards_are_intact(&self, device: &wgpu::Device, queue: &wgpu::Queue) -> Result<bool> {

@@ -60,7 +60,7 @@ impl Loaded {
     ) -> Result<Self> {
         let slots = (plan.buffers.iter().enumerate())
             .map(|(index, place)| match place {
-                Place::Slot { len, .. } => buffers.create(device, queue, &format!("slot {index}"), *len).map(Some),
+                Place::Slot { .. } => buffers.create(device, queue, &format!("slot {index}"), place.bytes()).map(Some),
                 Place::Storage(_) => Ok(None),
             })
             .collect::<Result<Vec<_>>>()?;
@@ -74,13 +74,13 @@ impl Loaded {
                 size: std::num::NonZeroU64::new(range.end - range.start),
             };
             let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(block) }];
-            for (region, binding) in call.regions.iter().zip(1..) {
+            for ((region, element), binding) in call.regions.iter().zip(call.elements()).zip(1..) {
                 let buffer = match (&slots[region.buffer], &plan.buffers[region.buffer]) {
                     (Some(slot), _) => slot,
                     (None, Place::Storage(storage)) => buffers.get(storage)?,
                     (None, Place::Slot { .. }) => return Err(Error::Device("a slot was not allocated".into())),
                 };
-                let resource = buffers.binding(buffer, region.offset, region.len)?;
+                let resource = buffers.binding(buffer, element, region.offset, region.len)?;
                 entries.push(wgpu::BindGroupEntry { binding, resource });
             }
             let label = Some(variant.name);
@@ -89,7 +89,8 @@ impl Loaded {
                 layout: &compiled.layout,
                 entries: &entries,
             });
-            let bytes: usize = call.regions.iter().map(|region| 4 * region.len).sum();
+            let bytes: usize =
+                call.regions.iter().zip(call.elements()).map(|(r, element)| element.bytes() * r.len).sum();
             dispatches.push(Dispatch {
                 pipeline: compiled.pipeline,
                 group,

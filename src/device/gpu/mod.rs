@@ -3,6 +3,7 @@
 mod adapters;
 mod buffers;
 mod commands;
+mod halves;
 mod pipelines;
 mod profile;
 mod tuning;
@@ -160,7 +161,7 @@ impl Device for Gpu {
             return Ok(());
         }
         let buffer =
-            guarded(&self.device, || self.buffers.create(&self.device, &self.queue, storage.name(), storage.len()))?;
+            guarded(&self.device, || self.buffers.create(&self.device, &self.queue, storage.name(), storage.bytes()))?;
         self.buffers.insert(storage, buffer);
         Ok(())
     }
@@ -184,11 +185,15 @@ impl Device for Gpu {
     }
 
     fn load(&mut self, plan: &Plan) -> Result<PlanId> {
+        if plan.calls.iter().any(|call| call.halves != 0) && !self.has_half_precision() {
+            return Err(Error::Device(format!("{}: no 16-bit floats in shaders", self.description)));
+        }
         let memory = plan.memory();
         let limits = self.device.limits();
         // The shaders count elements in 32 bits, with room for the workgroups past the last one.
         let largest = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(4 << 31);
-        let binding = plan.calls.iter().flat_map(|call| &call.regions).map(|region| 4 * region.len as u64).max();
+        let bytes = |call: &Call| call.regions.iter().zip(call.elements()).map(|(r, e)| e.bytes() * r.len).max();
+        let binding = plan.calls.iter().filter_map(bytes).max().map(|bytes| bytes as u64);
         if memory.largest > limits.max_buffer_size || binding.unwrap_or(0) > largest {
             return Err(Error::OutOfMemory(format!(
                 "the largest buffer of the plan has {} MB, this GPU allows {} MB",
@@ -204,7 +209,7 @@ impl Device for Gpu {
         let loaded = (missing.iter().try_for_each(|storage| self.allocate(storage))).and_then(|()| {
             let Self { device, queue, buffers, pipelines, choices, forced, .. } = self;
             let compile = |call: &Call| {
-                let mut variants = call.kernel.variants();
+                let mut variants = call.variants();
                 let mut variant = match forced {
                     Some(number) => variants[(*number).min(variants.len() - 1)].clone(),
                     None => choices.variant_of(call),
@@ -212,7 +217,7 @@ impl Device for Gpu {
                 if !can_run(device, &variant) {
                     variant = variants.swap_remove(0);
                 }
-                let pipeline = pipelines.get(device, &*call.kernel, &variant)?;
+                let pipeline = pipelines.get(device, call, &variant)?;
                 Ok((variant, pipeline))
             };
             let compiled = guarded(device, || plan.calls.iter().map(compile).collect::<Result<Vec<_>>>())?;
@@ -242,6 +247,10 @@ impl Device for Gpu {
 
     fn has_variants(&self) -> bool {
         true
+    }
+
+    fn has_half_precision(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
     fn force_variant(&mut self, number: Option<usize>) {
@@ -288,13 +297,18 @@ impl Device for Gpu {
 
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {
         self.allocate(storage)?;
-        self.buffers.write(&self.queue, storage, Element::F32, offset, bytemuck::cast_slice(data))?;
+        storage.check_range(Element::F32, offset, data.len())?;
+        match storage.element() {
+            Element::F16 => self.buffers.write(&self.queue, storage, offset, &halves::from_floats(data))?,
+            _ => self.buffers.write(&self.queue, storage, offset, bytemuck::cast_slice(data))?,
+        }
         self.check()
     }
 
     fn upload_integers(&mut self, storage: &Storage, offset: usize, data: &[u32]) -> Result<()> {
         self.allocate(storage)?;
-        self.buffers.write(&self.queue, storage, Element::U32, offset, data)?;
+        storage.check_range(Element::U32, offset, data.len())?;
+        self.buffers.write(&self.queue, storage, offset, data)?;
         self.check()
     }
 
@@ -303,7 +317,10 @@ impl Device for Gpu {
         self.wait_for(0)?;
         let words = self.buffers.read(&self.device, &self.queue, storage, Element::F32)?;
         self.check()?;
-        Ok(bytemuck::cast_vec(words))
+        Ok(match storage.element() {
+            Element::F16 => halves::to_floats(&words, storage.len()),
+            _ => bytemuck::cast_vec(words),
+        })
     }
 
     fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>> {

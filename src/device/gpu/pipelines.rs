@@ -2,7 +2,7 @@
 
 use super::Options;
 use crate::error::Result;
-use crate::plan::{Access, Kernel, Variant};
+use crate::plan::{Access, Call, Variant};
 use std::collections::HashMap;
 
 /// A compiled shader and the layout of its bindings.
@@ -12,8 +12,8 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-/// A shader's name and the bits of its constants.
-type Key = (&'static str, Vec<(&'static str, u64)>);
+/// A shader's name, the bits of its constants, and its bindings that hold halves.
+type Key = (&'static str, Vec<(&'static str, u64)>, u32);
 
 pub(super) struct Pipelines {
     compiled: HashMap<Key, Pipeline>,
@@ -45,14 +45,14 @@ impl Pipelines {
         self.options.group_limit.unwrap_or(device.limits().max_compute_workgroups_per_dimension)
     }
 
-    /// The pipeline of a kernel's variant, compiled if it is the first of its kind.
-    pub(super) fn get(&mut self, device: &wgpu::Device, kernel: &dyn Kernel, variant: &Variant) -> Result<Pipeline> {
+    /// The pipeline of a call's variant, compiled if it is the first of its kind.
+    pub(super) fn get(&mut self, device: &wgpu::Device, call: &Call, variant: &Variant) -> Result<Pipeline> {
         let Variant { shader, constants, .. } = variant;
-        let key = (shader.name, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
+        let key = (shader.name, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect(), call.halves);
         if let Some(pipeline) = self.compiled.get(&key) {
             return Ok(pipeline.clone());
         }
-        let bindings = kernel.bindings();
+        let bindings = call.kernel.bindings();
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
         entries.extend(bindings.iter().zip(1..).map(|(binding, number)| {
             entry(number, wgpu::BufferBindingType::Storage { read_only: binding.access == Access::Read })
@@ -61,7 +61,7 @@ impl Pipelines {
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(shader.name), entries: &entries });
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(shader.name),
-            source: wgpu::ShaderSource::Wgsl(shader.source().into()),
+            source: wgpu::ShaderSource::Wgsl(shader.source(call.halves).into()),
         };
         let module = if self.options.checked {
             device.create_shader_module(descriptor)

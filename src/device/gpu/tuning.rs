@@ -16,7 +16,7 @@ const PER_VARIANT: Duration = Duration::from_millis(20);
 fn open_choices<'a>(gpu: &Gpu, plans: &[&'a Plan]) -> Vec<&'a Call> {
     let mut seen = BTreeSet::new();
     let mut open: Vec<&Call> = (plans.iter().flat_map(|plan| &plan.calls))
-        .filter(|call| call.kernel.variants().len() > 1 && !gpu.choices.has(call) && seen.insert(call.key()))
+        .filter(|call| call.variants().len() > 1 && !gpu.choices.has(call) && seen.insert(call.key()))
         .collect();
     open.sort_by_key(|call| std::cmp::Reverse(call.kernel.flops()));
     open
@@ -28,7 +28,7 @@ pub(super) fn tune(gpu: &mut Gpu, plans: &[&Plan], watch: &mut dyn FnMut(usize, 
     let begun = Instant::now();
     let mut measured: Vec<(&'static str, &'static str)> = Vec::new();
     for (done, call) in open.iter().enumerate() {
-        let mut variants = call.kernel.variants();
+        let mut variants = call.variants();
         let kernel = call.kernel.shader().name;
         let best = match begun.elapsed() < BUDGET {
             true => fastest(gpu, call, &variants, begun)?,

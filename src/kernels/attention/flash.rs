@@ -255,7 +255,7 @@ impl Kernel for GradKeyValue {
 /// Records the attention of q, k, v that have these sizes.
 pub(super) fn record(r: &mut Recorder, sizes: Sizes, [q, k, v]: [Value; 3]) -> Value {
     let (of_queries, of_tokens) = (r.shape(q).to_vec(), r.shape(k).to_vec());
-    let o = r.f32(&of_queries);
+    let o = r.activation(&of_queries);
     let log_sum = r.f32(&[sizes.pictures, sizes.queries, sizes.heads]);
     r.call(Forward(sizes), &[q, k, v, o, log_sum]);
     r.differentiable(o, &[q, k, v], move |r, grad_o| {
@@ -266,7 +266,7 @@ pub(super) fn record(r: &mut Recorder, sizes: Sizes, [q, k, v]: [Value; 3]) -> V
         }
         if r.needs_gradient(k) || r.needs_gradient(v) {
             // Made together, and so in buffers of their own even where one of them is not wanted or is a parameter's.
-            let (grad_k, grad_v) = (r.f32(&of_tokens), r.f32(&of_tokens));
+            let [grad_k, grad_v] = [k, v].map(|value| r.value(r.element(value), &of_tokens));
             r.call(GradKeyValue(sizes), &[q, k, v, log_sum, grad_o, delta, grad_k, grad_v]);
             r.pass_gradient(k, grad_k);
             r.pass_gradient(v, grad_v);

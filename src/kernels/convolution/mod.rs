@@ -305,7 +305,7 @@ pub fn convolution_plus(r: &mut Recorder, x: Value, w: Value, added: Added, wind
         let message = format!("what is added, per picture and residual, {shapes:?}, does not fit {shape:?}");
         return Err(Error::Shape { op: "convolution", message });
     }
-    let y = r.f32(&shape);
+    let y = r.activation(&shape);
     let kernel = Forward {
         geometry,
         has_bias: bias.is_some(),
