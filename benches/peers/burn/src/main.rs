@@ -16,8 +16,8 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().to_vec().expect("a tensor of f32")
 }
 
-/// Waits for a tensor by reading one element of it, as a lazy backend may not compute it otherwise.
-fn wait<const D: usize>(tensor: &Tensor<D>) {
+/// Asks for one element of a tensor, as a lazy backend may not compute it otherwise.
+fn want<const D: usize>(tensor: &Tensor<D>) {
     drop(tensor.clone().slice([(); D].map(|()| 0..1)).into_data());
 }
 
@@ -54,6 +54,7 @@ fn main() {
         "gpu:llvmpipe" => Device::wgpu(DeviceKind::Cpu),
         _ => Device::wgpu(DeviceKind::DefaultDevice),
     };
+    let wait = || device.sync().expect("a device that works");
     let picture = |batch, device: &Device| tensor(1, [batch, CHANNELS, SIZE, SIZE], 2.0, device);
     for name in &arguments.cases {
         let seconds = arguments.seconds;
@@ -62,7 +63,8 @@ fn main() {
                 let (a, b) = (tensor(1, [size, size], 2.0, &device), tensor(2, [size, size], 2.0, &device));
                 let run = || {
                     let c = a.clone().matmul(b.clone());
-                    wait(&c);
+                    want(&c);
+                    wait();
                     c
                 };
                 measure(name, seconds, run, |c| ends(&values(c)));
@@ -73,7 +75,8 @@ fn main() {
                 let run = || {
                     let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
                     let y = conv2d(x.clone(), w.clone(), None, options);
-                    wait(&y);
+                    want(&y);
+                    wait();
                     y
                 };
                 measure(name, seconds, run, |y| ends(&values(y)));
@@ -82,14 +85,15 @@ fn main() {
                 let (block, x) = (Block::new(&device), picture(batch, &device));
                 let run = || {
                     let y = block.forward(x.clone());
-                    wait(&y);
+                    want(&y);
+                    wait();
                     y
                 };
                 measure(name, seconds, run, |y| ends(&values(y)));
             }
             Some(Case::BlockTrain { batch }) => {
-                let device = device.clone().autodiff();
-                let (block, x) = (Block::new(&device), picture(batch, &device).require_grad());
+                let autodiff = device.clone().autodiff();
+                let (block, x) = (Block::new(&autodiff), picture(batch, &autodiff).require_grad());
                 let run = || {
                     let y = block.forward(x.clone());
                     let loss = (y.clone() * y).mean();
@@ -98,10 +102,11 @@ fn main() {
                     let (dx, d1, d2) =
                         (x.grad(&gradients).expect("a gradient"), of(&block.first.weight), of(&block.second.weight));
                     let scale = block.norm.gamma.as_ref().expect("a scale").val().grad(&gradients).expect("a gradient");
-                    wait(&scale);
-                    wait(&d2);
-                    wait(&d1);
-                    wait(&dx);
+                    want(&scale);
+                    want(&d2);
+                    want(&d1);
+                    want(&dx);
+                    wait();
                     (loss, dx, d1, d2, scale)
                 };
                 measure(name, seconds, run, |(loss, dx, d1, d2, scale)| {
