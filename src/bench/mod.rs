@@ -21,13 +21,35 @@ use crate::check;
 use crate::device::Device;
 use crate::error::Result;
 use crate::kernels::{Case, cases};
+use crate::nn::Recompute;
 use crate::plan::{Plan, Step};
+use crate::training::Precision;
 
 /// What can be chosen for the networks' rows.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Pictures in a step, instead of each network's own number.
     pub batch: Option<usize>,
+    /// What training steps compute again in their backward calls.
+    pub recompute: Recompute,
+    /// What training steps keep activations in.
+    pub precision: Precision,
+}
+
+impl Options {
+    /// What a training step's name says of them.
+    fn suffix(&self) -> String {
+        let recompute = match self.recompute {
+            Recompute::None => "",
+            Recompute::Norm => "+norm",
+            Recompute::Block => "+block",
+        };
+        let precision = match self.precision {
+            Precision::F32 => "",
+            Precision::Mixed => "+mixed",
+        };
+        format!("{recompute}{precision}")
+    }
 }
 
 /// One row: a name, and how to make what is timed.

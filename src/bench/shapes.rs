@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 /// One row for every different call, named after its shader and its sizes.
 pub(super) fn shapes(network: &Reference, options: &Options) -> Result<Vec<Bench>> {
-    let train = steps::train(network, options.batch.unwrap_or(network.train_batch))?.plan;
+    let train = steps::train(network, options.batch.unwrap_or(network.train_batch), options)?.plan;
     let sample = steps::sample(network, options.batch.unwrap_or(network.forward_batch))?.plan;
     let reverse_step = sample.calls.iter().filter(|call| call.kernel.shader().name == "reverse_step");
     let mut seen = HashSet::new();

@@ -5,7 +5,7 @@ use super::{Bench, Options, Work, any_step};
 use crate::device::Device;
 use crate::diffusion::{Sampler, SchedulerConfig};
 use crate::error::Result;
-use crate::kernels::{Fill, Input};
+use crate::kernels::{Fill, Input, loss_scale};
 use crate::nn::{Network, Recompute, UNet};
 use crate::plan::{Recorder, Storage};
 use crate::training::{RunConfig, Trainer, TrainingConfig};
@@ -14,10 +14,13 @@ use crate::training::{RunConfig, Trainer, TrainingConfig};
 pub(super) fn steps(network: &Reference, options: &Options) -> [Bench; 3] {
     let forward_batch = options.batch.unwrap_or(network.forward_batch);
     let train_batch = options.batch.unwrap_or(network.train_batch);
+    let options = options.clone();
     let [for_train, for_forward, for_sample] = [network.clone(), network.clone(), network.clone()];
     let name = network.name;
     [
-        Bench::new(format!("train/{name}/b{train_batch}"), true, move || train(&for_train, train_batch)),
+        Bench::new(format!("train/{name}/b{train_batch}{}", options.suffix()), true, move || {
+            train(&for_train, train_batch, &options)
+        }),
         Bench::new(format!("forward/{name}/b{forward_batch}"), true, move || forward(&for_forward, forward_batch)),
         Bench::new(format!("sample/{name}/b{forward_batch}"), true, move || sample(&for_sample, forward_batch)),
     ]
@@ -32,11 +35,16 @@ fn timesteps(batch: usize) -> Vec<u32> {
 }
 
 /// Forward process, network, loss, backward, clipping, optimiser, moving average.
-pub(super) fn train(network: &Reference, batch: usize) -> Result<Work> {
+pub(super) fn train(network: &Reference, batch: usize, options: &Options) -> Result<Work> {
     let config = RunConfig {
         unet: network.config.clone(),
         scheduler: SchedulerConfig::default(),
-        training: TrainingConfig { train_batch_size: batch, ..TrainingConfig::default() },
+        training: TrainingConfig {
+            train_batch_size: batch,
+            recompute: options.recompute,
+            precision: options.precision,
+            ..TrainingConfig::default()
+        },
     };
     let trainer = Trainer::new(&config, network.size())?;
     let plan = trainer.plan().clone();
@@ -46,6 +54,7 @@ pub(super) fn train(network: &Reference, batch: usize) -> Result<Work> {
             match storage.name() {
                 "parameters" | "moving average" => device.upload(storage, 0, &weights)?,
                 "pictures" => upload(device, storage, Fill::Uniform(-1.0, 1.0))?,
+                "loss scale" => device.upload(storage, 0, &loss_scale::INITIAL)?,
                 "one" => device.upload(storage, 0, &[1.0])?,
                 _ => {}
             }

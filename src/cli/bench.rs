@@ -6,6 +6,8 @@ use super::progress::Progress;
 use crate::bench::{self, Bench, Ceilings, Measurement, Profile, Runs, Share};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::nn::Recompute;
+use crate::training::Precision;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -30,6 +32,12 @@ pub(super) struct BenchCommand {
     /// Only rows whose name contains this; may be given several times
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
+    /// What training steps compute again in their backward calls
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    recompute: Recompute,
+    /// What training steps keep activations in; mixed is half precision, on a GPU that has it
+    #[arg(long, value_enum, default_value_t, value_name = "PRECISION")]
+    precision: Precision,
     /// Pictures in a step, instead of each network's own number
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -66,6 +74,11 @@ impl BenchCommand {
         let old = self.compare.as_deref().map(read_medians).transpose()?;
         let mut device = self.device.open()?;
         let description = device.description();
+        if self.precision == Precision::Mixed && !device.has_half_precision() {
+            return Err(Error::input(format!(
+                "--precision mixed takes a GPU with 16-bit floats in shaders; this is {description}"
+            )));
+        }
         let ceilings = Ceilings::measure(&mut *device, self.seconds)?;
         if !self.json {
             let (flops, bytes) = (ceilings.flop_rate / 1e9, ceilings.byte_rate / 1e9);
@@ -147,7 +160,8 @@ impl BenchCommand {
 
     /// The rows that were asked for.
     fn chosen(&self) -> Result<Vec<Bench>> {
-        let mut benches = bench::list(&bench::Options { batch: self.batch })?;
+        let mut benches =
+            bench::list(&bench::Options { batch: self.batch, recompute: self.recompute, precision: self.precision })?;
         if let Some(filter) = self.filter.iter().find(|filter| !benches.iter().any(|b| b.name.contains(&***filter))) {
             let groups: BTreeSet<&str> = benches.iter().filter_map(|bench| bench.name.split('/').next()).collect();
             let groups = groups.into_iter().collect::<Vec<_>>().join("/, ");
