@@ -11,7 +11,11 @@ fn bench(group: &mut BenchmarkGroup<WallTime>, bench: &Bench, device: &mut dyn D
     // Criterion calls this only for rows that its filter takes, and then many times.
     let mut loaded = None;
     group.bench_function(bench.name.as_str(), |bencher| {
-        let row = &*loaded.get_or_insert_with(|| Loaded::new(&bench.work().unwrap(), device).unwrap());
+        let row = &*loaded.get_or_insert_with(|| {
+            let work = bench.work().unwrap();
+            device.tune(&[&work.plan], &mut |_, _| {}).unwrap();
+            Loaded::new(&work, device).unwrap()
+        });
         bencher.iter_custom(|runs| {
             let seconds: f64 = (0..runs).map(|_| row.time(device).unwrap()).sum();
             Duration::from_secs_f64(seconds)

@@ -171,13 +171,14 @@ const HALF_TOLERANCE: f64 = 2e-3;
 pub fn compare_variants_in(case: &Case, device: &mut dyn Device, activations: Element) -> Result<Vec<Outcome>> {
     let built = build_in(case, Position::Alone, activations)?;
     let least = if activations == Element::F16 { HALF_TOLERANCE } else { 0.0 };
-    let numbers = if device.has_variants() { built.plan.variants() } else { 1 };
-    let outcomes = (0..numbers)
+    let numbers = device.variant_numbers(&built.plan);
+    let several = numbers.len() > 1;
+    let outcomes = (numbers.into_iter())
         .map(|number| {
             device.force_variant(Some(number));
             let outcome = compare(case, &built, device)?;
             let name = match built.plan.variant_names(number) {
-                names if numbers > 1 => format!("{} [{}]", case.name, names.join(", ")),
+                names if several => format!("{} [{}]", case.name, names.join(", ")),
                 _ => case.name.clone(),
             };
             Ok(Outcome { name, tolerance: outcome.tolerance.max(least), ..outcome })

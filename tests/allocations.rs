@@ -27,10 +27,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Allocations that are not ours: the `gemm` crate's memory for packing. A training step of
-/// this network has such blocks for its first, last and stride 2 convolutions only.
-const OF_GEMM: usize = 40;
-
 /// A thread's scratch memory grows when it first takes up its largest task, and the pool's queue is renewed now and
 /// then: so not every step is the same.
 #[test]
@@ -56,7 +52,13 @@ fn a_training_step_allocates_nothing_of_its_own() {
             ALLOCATIONS.load(Ordering::Relaxed) - before
         })
         .collect();
-    let least = counts.iter().min().unwrap();
-    assert!(*least <= OF_GEMM, "{} calls, allocations in each step: {counts:?}", trainer.plan().calls.len());
+    let mut sorted = counts.clone();
+    sorted.sort_unstable();
+    assert_eq!(
+        sorted[counts.len() / 2],
+        0,
+        "{} calls, allocations in each step: {counts:?}",
+        trainer.plan().calls.len()
+    );
     eprintln!("{} calls, allocations in each step: {counts:?}", trainer.plan().calls.len());
 }

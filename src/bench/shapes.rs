@@ -16,10 +16,11 @@ pub(super) fn shapes(network: &Reference, options: &Options) -> Result<Vec<Bench
     let mut names: HashMap<String, usize> = HashMap::new();
     let mut benches = Vec::new();
     for call in train.calls.iter().chain(reverse_step) {
-        if !seen.insert(format!("{:?}", call.kernel)) {
+        if !seen.insert(call.key()) {
             continue;
         }
-        let mut name = format!("{}/{}/{}", network.name, call.kernel.shader().name, label(&*call.kernel));
+        let sizes = label(&*call.kernel);
+        let mut name = format!("{}/{}/{sizes}{}", network.name, call.kernel.shader().name, options.suffix());
         let number = names.entry(name.clone()).or_default();
         *number += 1;
         if *number > 1 {

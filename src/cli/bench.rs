@@ -142,13 +142,14 @@ impl BenchCommand {
             return Ok(vec![(bench.name.clone(), bench::measure(bench, runs, device)?)]);
         }
         let plan = bench.work()?.plan;
-        let ways = plan.variants();
-        let rows = (0..ways)
+        let numbers = device.variant_numbers(&plan);
+        let several = numbers.len() > 1;
+        let rows = (numbers.into_iter())
             .map(|number| {
                 device.force_variant(Some(number));
                 let measured = bench::measure(bench, runs, device)?;
                 let name = match plan.variant_names(number) {
-                    names if ways > 1 => format!("{}[{}]", bench.name, names.join(",")),
+                    names if several => format!("{}[{}]", bench.name, names.join(",")),
                     _ => bench.name.clone(),
                 };
                 Ok((name, measured))

@@ -30,20 +30,20 @@ impl DeviceFlag {
     pub(super) fn tune(
         &self,
         device: &mut dyn Device,
-        measure: impl FnOnce(&mut dyn Device, &mut dyn FnMut(usize, usize)) -> Result<()>,
+        measure: impl FnOnce(&mut dyn Device, &mut dyn FnMut(usize, usize)) -> Result<Choices>,
     ) -> Result<()> {
         if self.no_tuning {
             return Ok(());
         }
         let mut progress: Option<Progress> = None;
-        measure(device, &mut |done, total| {
+        let measured = measure(device, &mut |done, total| {
             progress.get_or_insert_with(|| Progress::new("tuning", 0, total)).at(done, || "kernels".into());
         })?;
         if let Some(progress) = progress {
             let took = duration(progress.seconds());
             progress.finish();
             note!("tuning       the fastest kernels for this device were measured in {took}, and are kept");
-            if let Err(error) = device.choices().cache(&device.description()) {
+            if let Err(error) = measured.cache(&device.description()) {
                 note!("tuning       they are kept for this run alone: {error}");
             }
         }

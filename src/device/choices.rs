@@ -55,7 +55,7 @@ impl Choices {
         text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    /// Keeps the choices for [`Choices::cached`].
+    /// Keeps the choices for [`Choices::cached`], beside what is kept already.
     ///
     /// # Errors
     /// [`Io`](Error::Io); [`Input`](Error::Input) if the system names no folder for caches.
@@ -64,7 +64,9 @@ impl Choices {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        let text = serde_json::to_string_pretty(self).map_err(|error| Error::input(error.to_string()))?;
+        let mut all = Self::cached(device);
+        all.adopt(self);
+        let text = serde_json::to_string_pretty(&all).map_err(|error| Error::input(error.to_string()))?;
         atomic_file::write(&path, text.as_bytes())
     }
 }

@@ -11,7 +11,7 @@ pub use choices::Choices;
 pub use host::{Host, HostNumber};
 
 use crate::error::Result;
-use crate::plan::{Plan, Step, Storage};
+use crate::plan::{Plan, Step, Storage, Variant};
 use std::time::Duration;
 
 /// A plan that a device has loaded.
@@ -36,14 +36,14 @@ pub trait Device {
     fn has_room(&mut self, plan: &Plan, more: u64) -> bool;
 
     /// Measures which variant of a kernel is fastest, for every call of the plans that has several and for which nothing
-    /// was chosen yet. Takes less than a minute: what is left then follows what was measured. `watch` is called with
-    /// (calls done, calls in all). A device with one way to compute everything does nothing.
+    /// was chosen yet, and returns what was measured. After 40 seconds what is left follows what was measured. `watch` is
+    /// called with (calls done, calls in all). A device with one way to compute everything does nothing.
     ///
     /// # Errors
     /// The device's.
-    fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+    fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
         let _ = (plans, watch);
-        Ok(())
+        Ok(Choices::none())
     }
 
     /// What was chosen so far.
@@ -64,6 +64,23 @@ pub trait Device {
     /// Whether it computes a kernel's variants, rather than the host function that stands for all of them.
     fn has_variants(&self) -> bool {
         false
+    }
+
+    /// Whether it has what a variant needs. The first of a kernel's variants needs nothing.
+    fn runs(&self, variant: &Variant) -> bool {
+        let _ = variant;
+        true
+    }
+
+    /// The numbers to force a plan's kernels to, one after the other, to run each variant that the device runs.
+    fn variant_numbers(&self, plan: &Plan) -> Vec<usize> {
+        let runs = |number: &usize| {
+            plan.calls.iter().all(|call| {
+                let variants = call.variants();
+                self.runs(&variants[(*number).min(variants.len() - 1)])
+            })
+        };
+        if self.has_variants() { (0..plan.variants()).filter(runs).collect() } else { vec![0] }
     }
 
     /// Computes every kernel of the plans that are loaded from now on with its variant of this number (its last, if it

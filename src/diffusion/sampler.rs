@@ -1,7 +1,7 @@
 //! Ancestral sampling: algorithm 2 of Ho et al. 2020, on all timesteps or a subsequence.
 
 use super::SchedulerConfig;
-use crate::device::{Device, PlanId};
+use crate::device::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::random::{Purpose, normal_noise};
 use crate::kernels::reverse_step::reverse_step;
@@ -146,7 +146,7 @@ impl Sampler {
     ///
     /// # Errors
     /// The device's.
-    pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+    pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
         device.tune(&[&self.plans.step], watch)
     }
 

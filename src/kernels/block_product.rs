@@ -1,4 +1,7 @@
-//! The matrix product of the host's fast functions, on the thread that asks for it.
+//! Products of blocks inside the host's larger functions, on the thread that asks for them.
+
+use super::matmul::{Matmul, Operand};
+use super::product;
 
 /// A matrix in a slice, by the elements from one row and one column to the next.
 #[derive(Clone, Copy)]
@@ -11,12 +14,7 @@ pub(super) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Rows that begin every `stride` elements.
     pub(super) fn rows(data: &'a [f32], stride: usize) -> Self {
-        Self::strided(data, stride, 1)
-    }
-
-    /// Any strides.
-    pub(super) fn strided(data: &'a [f32], row: usize, column: usize) -> Self {
-        Self { data, row, column }
+        Self { data, row: stride, column: 1 }
     }
 
     /// The transposed matrix.
@@ -29,14 +27,9 @@ impl<'a> Matrix<'a> {
         if transposed { self.transposed() } else { self }
     }
 
-    fn holds(&self, rows: usize, columns: usize) -> bool {
-        self.data.len() >= extent(rows, columns, self.row, self.column)
+    fn operand(&self) -> Operand {
+        Operand { outer: 0, inner: 0, row: self.row, column: self.column }
     }
-}
-
-/// Elements from the first to the last of a matrix.
-fn extent(rows: usize, columns: usize, row: usize, column: usize) -> usize {
-    if rows * columns == 0 { 0 } else { (rows - 1) * row + (columns - 1) * column + 1 }
 }
 
 /// c (+)= scale a b, the rows of c beginning every `stride` elements.
@@ -48,47 +41,13 @@ pub(super) fn multiply(
     scale: f32,
     accumulate: bool,
 ) {
-    assert!(c.len() >= extent(rows, columns, stride, 1) && stride >= columns);
-    // SAFETY: c is as long as asserted.
-    unsafe { multiply_at((c.as_mut_ptr(), stride, 1), a, b, [rows, columns, depth], scale, accumulate) }
-}
-
-/// The same where c is a place with a stride of rows and one of columns.
-///
-/// # Safety
-/// c's elements are valid, and nobody else uses them meanwhile.
-pub(super) unsafe fn multiply_at(
-    (c, row, column): (*mut f32, usize, usize),
-    a: Matrix,
-    b: Matrix,
-    [rows, columns, depth]: [usize; 3],
-    scale: f32,
-    accumulate: bool,
-) {
-    assert!(a.holds(rows, depth) && b.holds(depth, columns));
-    let stride = |stride: usize| stride as isize;
-    // SAFETY: the slices hold a and b, as asserted; c is the caller's promise.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            depth,
-            c,
-            stride(column),
-            stride(row),
-            accumulate,
-            a.data.as_ptr(),
-            stride(a.column),
-            stride(a.row),
-            b.data.as_ptr(),
-            stride(b.column),
-            stride(b.row),
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    let m = Matmul {
+        a: a.operand(),
+        b: b.operand(),
+        c: Operand { outer: 0, inner: 0, row: stride, column: 1 },
+        scale,
+        accumulate,
+        ..Matmul::dense(rows, columns, depth)
+    };
+    product::matmul_here(&m, a.data, b.data, c);
 }

@@ -9,13 +9,13 @@ use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twi
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operand {
     /// From one outer batch to the next.
-    pub outer: usize,
+    pub(crate) outer: usize,
     /// From one inner batch to the next.
-    pub inner: usize,
+    pub(crate) inner: usize,
     /// From one row to the next.
-    pub row: usize,
+    pub(crate) row: usize,
     /// From one column to the next.
-    pub column: usize,
+    pub(crate) column: usize,
 }
 
 impl Operand {
@@ -35,25 +35,25 @@ impl Operand {
 #[derive(Clone, Copy, Debug)]
 pub struct Matmul {
     /// Rows of `a` and `c`.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// Columns of `b` and `c`.
-    pub columns: usize,
+    pub(crate) columns: usize,
     /// Columns of `a`, rows of `b`.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// Outer and inner batches: pictures and heads, say.
-    pub batches: [usize; 2],
+    pub(crate) batches: [usize; 2],
     /// Strides of `a`.
-    pub a: Operand,
+    pub(crate) a: Operand,
     /// Strides of `b`.
-    pub b: Operand,
+    pub(crate) b: Operand,
     /// Strides of `c`.
-    pub c: Operand,
+    pub(crate) c: Operand,
     /// Factor of the product.
-    pub scale: f32,
+    pub(crate) scale: f32,
     /// Adds a bias of `columns` elements to every row; without one, the third binding is not read.
-    pub has_bias: bool,
+    pub(crate) has_bias: bool,
     /// Adds to `c`.
-    pub accumulate: bool,
+    pub(crate) accumulate: bool,
 }
 
 impl Matmul {

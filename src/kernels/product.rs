@@ -316,3 +316,37 @@ pub(super) fn matmul(m: &Matmul, a: &[f32], b: &[f32], bias: Option<&[f32]>, c: 
         });
     });
 }
+
+/// One product, on this thread alone: for tasks that are shared out themselves, and must not take up another of their
+/// kind while they wait.
+pub(super) fn matmul_here(m: &Matmul, a: &[f32], b: &[f32], c: &mut [f32]) {
+    assert!(m.batches == [1, 1] && !m.has_bias, "one product without a bias");
+    assert!(a.len() >= m.extent(m.a, m.rows, m.depth) && b.len() >= m.extent(m.b, m.depth, m.columns));
+    assert!(c.len() >= m.extent(m.c, m.rows, m.columns));
+    if m.rows * m.columns == 0 {
+        return;
+    }
+    let panels = m.columns.div_ceil(PANEL);
+    let panel = m.depth * PANEL;
+    Scratch::with(|packed| {
+        let b = if m.b.column == 1 && m.columns.is_multiple_of(PANEL) {
+            Right { data: b.as_ptr(), panel: PANEL, row: m.b.row }
+        } else {
+            let all = packed.take(panels * panel);
+            parallel::vectorized(
+                #[inline(always)]
+                || all.chunks_exact_mut(panel.max(1)).enumerate().for_each(|(index, into)| pack(m, b, index, into)),
+            );
+            Right { data: all.as_ptr(), panel, row: PANEL }
+        };
+        Scratch::with(|scratch| {
+            let scratch = scratch.take(if Rows::in_place(m) { 0 } else { TASK_ROWS * panels * PANEL });
+            for first in (0..m.rows).step_by(TASK_ROWS) {
+                let rows = TASK_ROWS.min(m.rows - first);
+                let a = Left { data: a[first * m.a.row..].as_ptr(), row: m.a.row, column: m.a.column };
+                let c = c[first * m.c.row..].as_mut_ptr();
+                parallel::simd(Rows { m, rows, a, b, bias: None, c, scratch: &mut *scratch });
+            }
+        });
+    });
+}

@@ -2,6 +2,7 @@
 
 use super::kernel::{Access, Kernel, Variant};
 use super::storage::{Element, Storage};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Part of one of a plan's buffers.
@@ -50,10 +51,13 @@ impl Call {
             .map(|(region, _)| region)
     }
 
-    /// What a choice between the kernel's variants is kept for: the kernel and its sizes.
+    /// What a choice between the kernel's variants is kept for: the kernel, its sizes, and the texts of its shaders, so
+    /// that an edited one is measured again.
     pub fn key(&self) -> String {
         let halves = if self.halves == 0 { String::new() } else { format!(" halves {:b}", self.halves) };
-        format!("{} {:?}{halves}", self.kernel.shader().name, self.kernel)
+        let mut texts = DefaultHasher::new();
+        self.variants().iter().for_each(|variant| (variant.name, variant.shader.sources).hash(&mut texts));
+        format!("{} {:08x} {:?}{halves}", self.kernel.shader().name, texts.finish() as u32, self.kernel)
     }
 }
 

@@ -7,7 +7,7 @@ use super::trainer::{MemoryTable, Trainer};
 use crate::atomic_file;
 use crate::checkpoint::ModelFolder;
 use crate::data::Dataset;
-use crate::device::Device;
+use crate::device::{Choices, Device};
 use crate::diffusion::{Request, Sampler};
 use crate::error::{Error, Result};
 use crate::nn::{Recompute, SampleSize};
@@ -200,7 +200,7 @@ impl Run {
     ///
     /// # Errors
     /// The device's.
-    pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+    pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
         self.check_precision(device)?;
         device.adopt(self.tuned.choices_on(device));
         device.tune(&self.plans(), watch)

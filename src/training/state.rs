@@ -133,7 +133,7 @@ impl TrainingState {
                 .collect();
             buffers.insert(buffer.to_string(), unet.parameters().flatten(&tensors, &format!("{source}: {buffer}"))?);
         }
-        let tuned = serde_json::from_str(text("tuned")?)
+        let tuned = serde_json::from_str(file.metadata.get("tuned").map_or("{}", String::as_str))
             .map_err(|error| Error::input(format!("{source}: the metadata's tuned: {error}")))?;
         Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses, loss_scale })
     }

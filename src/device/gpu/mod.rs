@@ -194,7 +194,8 @@ impl Device for Gpu {
         let largest = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(4 << 31);
         let bytes = |call: &Call| call.regions.iter().zip(call.elements()).map(|(r, e)| e.bytes() * r.len).max();
         let binding = plan.calls.iter().filter_map(bytes).max().map(|bytes| bytes as u64);
-        if memory.largest > limits.max_buffer_size || binding.unwrap_or(0) > largest {
+        let most = plan.calls.iter().flat_map(|call| &call.regions).map(|region| region.len).max();
+        if most.unwrap_or(0) > 1 << 31 || memory.largest > limits.max_buffer_size || binding.unwrap_or(0) > largest {
             return Err(Error::OutOfMemory(format!(
                 "the largest buffer of the plan has {} MB, this GPU allows {} MB",
                 memory.largest >> 20,
@@ -233,7 +234,7 @@ impl Device for Gpu {
         Ok(PlanId(self.plans.len() - 1))
     }
 
-    fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+    fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
         tuning::tune(self, plans, watch)
     }
 
@@ -247,6 +248,10 @@ impl Device for Gpu {
 
     fn has_variants(&self) -> bool {
         true
+    }
+
+    fn runs(&self, variant: &Variant) -> bool {
+        can_run(&self.device, variant)
     }
 
     fn has_half_precision(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Measuring which variant of a kernel is fastest on this GPU.
 
 use super::Gpu;
-use crate::device::Device;
-use crate::error::Result;
+use crate::device::{Choices, Device};
+use crate::error::{Error, Result};
 use crate::plan::{Access, Binding, Call, Element, Plan, Step, Storage, Variant};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 const BUDGET: Duration = Duration::from_secs(40);
 /// Time spent on one variant at one shape.
 const PER_VARIANT: Duration = Duration::from_millis(20);
+/// What is faster is put several times into one run of about this time: what it costs to start a run then does not count.
+const PER_RUN: Duration = Duration::from_millis(2);
+/// Calls in such a run at most.
+const CALLS: u32 = 256;
 
 /// The calls that can be computed in several ways, one for each shape, the largest first.
 fn open_choices<'a>(gpu: &Gpu, plans: &[&'a Plan]) -> Vec<&'a Call> {
@@ -23,28 +27,30 @@ fn open_choices<'a>(gpu: &Gpu, plans: &[&'a Plan]) -> Vec<&'a Call> {
 }
 
 /// [`Device::tune`].
-pub(super) fn tune(gpu: &mut Gpu, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<()> {
+pub(super) fn tune(gpu: &mut Gpu, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
     let open = open_choices(gpu, plans);
     let begun = Instant::now();
-    let mut measured: Vec<(&'static str, &'static str)> = Vec::new();
+    let mut measured = Choices::none();
+    let mut winners: Vec<(&'static str, &'static str)> = Vec::new();
     for (done, call) in open.iter().enumerate() {
         let mut variants = call.variants();
         let kernel = call.kernel.shader().name;
-        let best = match begun.elapsed() < BUDGET {
-            true => fastest(gpu, call, &variants, begun)?,
-            // Out of time: what won most often for the other sizes of this kernel.
-            false => most_frequent(&measured, kernel, &variants),
-        };
-        let best = variants.swap_remove(best);
-        measured.push((kernel, best.name));
-        gpu.choices.choose(call, &best);
+        let best = if begun.elapsed() < BUDGET { fastest(gpu, call, &variants, begun)? } else { None };
+        // Out of time, or no room to try it: what won most often for the other sizes of this kernel.
+        let guess = || most_frequent(&winners, kernel, &variants);
+        let chosen = variants.swap_remove(best.unwrap_or_else(guess));
+        if best.is_some() {
+            winners.push((kernel, chosen.name));
+            measured.choose(call, &chosen);
+        }
+        gpu.choices.choose(call, &chosen);
         watch(done + 1, open.len());
     }
-    Ok(())
+    Ok(measured)
 }
 
-fn most_frequent(measured: &[(&str, &str)], kernel: &str, variants: &[Variant]) -> usize {
-    let wins = |variant: &Variant| measured.iter().filter(|&&won| won == (kernel, variant.name)).count();
+fn most_frequent(winners: &[(&str, &str)], kernel: &str, variants: &[Variant]) -> usize {
+    let wins = |variant: &Variant| winners.iter().filter(|&&won| won == (kernel, variant.name)).count();
     // The first of the best: `max_by_key` would take the last.
     (0..variants.len()).rev().max_by_key(|&index| wins(&variants[index])).unwrap_or(0)
 }
@@ -69,17 +75,20 @@ impl<'a> Trial<'a> {
         regions.map(|(region, binding)| (&self.storages[region.buffer], binding))
     }
 
-    /// Numbers without a pattern between -1 and 1; integers stay 0, which is a valid index into anything.
+    /// Numbers without a pattern between -1 and 1, NaN where a variant is to write; what is only read is uploaded for
+    /// the first. Integers stay 0, which is a valid index into anything.
     fn upload(&self, gpu: &mut Gpu) -> Result<()> {
-        let mut state = 1u32;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
+        /// No multiple of anything that sizes are multiples of.
+        const BLOCK: u32 = 65_521;
+        let number = |index: u32| (index.wrapping_mul(0x9E37_79B9) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        let block: Vec<f32> = (1..=BLOCK).map(number).collect();
         for (storage, binding) in self.bindings().filter(|(_, binding)| binding.element == Element::F32) {
+            if binding.access == Access::Read && self.expected.is_some() {
+                continue;
+            }
             let data: Vec<f32> = match binding.access {
                 Access::Write => vec![f32::NAN; storage.len()],
-                _ => (0..storage.len()).map(|_| next()).collect(),
+                _ => block.iter().copied().cycle().take(storage.len()).collect(),
             };
             gpu.upload(storage, 0, &data)?;
         }
@@ -98,28 +107,44 @@ impl<'a> Trial<'a> {
     /// The least time of a few runs, the first of which (it compiles) does not count. Gives up early on what takes
     /// twice as long as the best before; `None` for wrong results.
     fn time(&mut self, gpu: &mut Gpu, best: Option<Duration>) -> Result<Option<Duration>> {
-        let id = gpu.load(&self.plan)?;
+        self.upload(gpu)?;
+        let once = self.least(gpu, 1, best)?;
+        if !self.agrees(gpu)? {
+            return Ok(None);
+        }
+        let times = (PER_RUN.as_nanos() / once.as_nanos().max(1)).min(CALLS.into()) as u32;
+        Ok(Some(if times > 1 { self.least(gpu, times, best)? } else { once }))
+    }
+
+    /// The least time of the call, `times` of which are in a run.
+    fn least(&self, gpu: &mut Gpu, times: u32, best: Option<Duration>) -> Result<Duration> {
+        let calls = self.plan.calls.iter().cycle().take(times as usize).cloned().collect();
+        let id = gpu.load(&Plan { calls, ..self.plan.clone() })?;
         let timed = (|| {
             let run = |gpu: &mut Gpu| {
                 let begun = Instant::now();
                 gpu.run(id, &Step::default())?;
                 gpu.wait_for(0)?;
-                Ok(begun.elapsed())
+                Ok(begun.elapsed() / times)
             };
-            self.upload(gpu)?;
             run(gpu)?;
-            if !self.agrees(gpu)? {
-                return Ok(None);
+            // What adds to its output is compared after as many runs of each variant.
+            if times == 1 && self.adds() {
+                return run(gpu);
             }
             let begun = Instant::now();
             let mut least = run(gpu)?;
             while begun.elapsed() < PER_VARIANT && best.is_none_or(|best| least < 2 * best) {
                 least = least.min(run(gpu)?);
             }
-            Ok(Some(least))
+            Ok(least)
         })();
         gpu.unload(id);
         timed
+    }
+
+    fn adds(&self) -> bool {
+        self.bindings().any(|(_, binding)| binding.access == Access::ReadWrite)
     }
 }
 
@@ -129,8 +154,9 @@ fn close(found: &[f32], expected: &[f32]) -> bool {
     found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() <= 1e-3 * largest)
 }
 
-/// The number of the variant that took the least time. One that the driver refuses or computes wrongly is passed over.
-fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> Result<usize> {
+/// The number of the variant that took the least time. One that the driver refuses or computes wrongly is passed over;
+/// `None` if there is no room to try them.
+fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> Result<Option<usize>> {
     let mut trial = Trial::new(call);
     let mut best: Option<(usize, Duration)> = None;
     let mut refused = None;
@@ -138,7 +164,7 @@ fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> 
         if best.is_some() && begun.elapsed() >= BUDGET {
             break;
         }
-        if !super::can_run(&gpu.device, variant) {
+        if !gpu.runs(variant) {
             continue;
         }
         let forced = gpu.forced.replace(number);
@@ -146,14 +172,13 @@ fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> 
         gpu.forced = forced;
         match time {
             Ok(Some(time)) if best.is_none_or(|(_, least)| time < least) => best = Some((number, time)),
-            Ok(_) => {}
+            Ok(_) | Err(Error::OutOfMemory(_)) => {}
             Err(error) => refused = Some(error),
         }
     }
     trial.storages.iter().for_each(|storage| gpu.release(storage));
     match (best, refused) {
-        (Some((number, _)), _) => Ok(number),
         (None, Some(error)) => Err(error),
-        (None, None) => Ok(0),
+        (best, _) => Ok(best.map(|(number, _)| number)),
     }
 }
