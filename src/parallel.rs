@@ -1,21 +1,36 @@
 //! Sharing a host function's work out to the cores, in vector instructions. Work that is worth them is passed as an
 //! `#[inline(always)]` closure: only what is inlined into the dispatch is compiled for the wider registers.
 
+use pulp::Arch;
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// Elements that one task handles: large enough to hide the cost of a task, small enough to share out.
 const PIECE: usize = 1 << 14;
 
+/// The vector instructions of this machine's processor, or the narrower ones that `AQUATINT_VECTORS` asks for (`avx2`,
+/// `scalar`): so that the tests reach what other machines run.
+#[inline(always)]
+fn vectors() -> Arch {
+    static VECTORS: OnceLock<Arch> = OnceLock::new();
+    *VECTORS.get_or_init(|| match std::env::var("AQUATINT_VECTORS").as_deref() {
+        Ok("scalar") => Arch::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        _ => Arch::new(),
+    })
+}
+
 /// Runs `work` compiled for the vector instructions of this machine's processor.
 #[inline(always)]
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+    vectors().dispatch(work)
 }
 
 /// Runs `work`, which is written in vectors, with those of this machine's processor.
 #[inline(always)]
 pub(crate) fn simd<W: pulp::WithSimd>(work: W) -> W::Output {
-    pulp::Arch::new().dispatch(work)
+    vectors().dispatch(work)
 }
 
 /// Calls `work` for every number below `count`, on all cores.

@@ -374,3 +374,15 @@ fn benchmarks() {
     fs::write(&file, "\n").unwrap();
     bad(&["--compare", path(&file)], &["old.json", "no rows"]);
 }
+
+/// The host's kernels in the vectors of processors that this one is not.
+#[test]
+fn the_host_is_right_with_narrower_vectors() {
+    for vectors in ["avx2", "scalar"] {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+        let output = check.args(["check", "--device", "cpu"]).env("AQUATINT_VECTORS", vectors).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let wrong: Vec<&str> = text.lines().filter(|line| line.ends_with("WRONG")).collect();
+        assert!(output.status.success() && wrong.is_empty(), "{vectors}: {wrong:#?}");
+    }
+}
