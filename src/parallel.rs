@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 /// Elements that one task handles: large enough to hide the cost of a task, small enough to share out.
-const PIECE: usize = 1 << 14;
+pub(crate) const PIECE: usize = 1 << 14;
 
 /// Runs `work` compiled for the vector instructions of this machine's processor.
 #[inline(always)]

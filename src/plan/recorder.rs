@@ -1,6 +1,6 @@
 //! Recording: calls, values and the tape.
 
-use super::kernel::{Access, Kernel};
+use super::kernel::{Access, Kernel, MOST_BINDINGS};
 use super::recording::{Call, Plan, Region};
 use super::storage::{Element, Storage};
 use super::sum::Sum;
@@ -201,6 +201,7 @@ impl Recorder {
         let bindings = kernel.bindings();
         let name = kernel.shader().name;
         assert_eq!(bindings.len(), values.len(), "{name}: wrong number of bindings");
+        assert!(bindings.len() <= MOST_BINDINGS, "{name}: {} bindings, at most {MOST_BINDINGS}", bindings.len());
         let mut halves = 0;
         let places: Vec<usize> = values.iter().map(|&value| self.place(value)).collect();
         let regions: Vec<Region> = (values.iter().zip(&bindings))
