@@ -36,8 +36,9 @@ pub trait Device {
     fn has_room(&mut self, plan: &Plan, more: u64) -> bool;
 
     /// Measures which variant of a kernel is fastest, for every call of the plans that has several and for which nothing
-    /// was chosen yet. Takes less than a minute: what is left then follows what was measured. `watch` is called with
-    /// (calls done, calls in all). A device with one way to compute everything does nothing.
+    /// was chosen yet. After some 40 s no further variant is begun, and the calls that are left follow what was measured; a
+    /// variant that is being measured then is finished. `watch` is called with (calls done, calls in all). A device with
+    /// one way to compute everything does nothing.
     ///
     /// # Errors
     /// The device's.

@@ -169,7 +169,7 @@ impl Recorder {
     }
 
     /// Elements `offset..` of a value, in the same memory; not differentiable. On a GPU the offset must be a multiple
-    /// of 64 elements.
+    /// of 256 bytes: of 64 elements, of 128 halves.
     pub fn view(&mut self, value: Value, offset: usize, shape: &[usize]) -> Value {
         let len: usize = shape.iter().product();
         assert!(offset + len <= self.len(value), "{shape:?} at {offset} is past the end of {:?}", self.shape(value));
