@@ -81,6 +81,9 @@ fn split_last<'a>(r: &'a Recorder, op: &'static str, x: Value) -> Result<(&'a [u
 }
 
 /// a `[.., A]` and b `[.., B]` side by side: `[.., A + B]`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if a and b differ before the last size, or have no channels.
 pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
     const OP: &str = "concat_channels";
     let ((leading, from_a), (leading_b, from_b)) = (split_last(r, OP, a)?, split_last(r, OP, b)?);
@@ -109,6 +112,9 @@ pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
 }
 
 /// Channels `first..first + count` of x `[.., C]`: `[.., count]`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if x does not have these channels, or `count` is 0.
 pub fn slice_channels(r: &mut Recorder, x: Value, first: usize, count: usize) -> Result<Value> {
     let (leading, stride) = split_last(r, "slice_channels", x)?;
     if count == 0 || first + count > stride {

@@ -153,6 +153,9 @@ impl Recorder {
     }
 
     /// The sizes as an array of `N`, or an error that names the operation.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if it has another number of sizes.
     pub fn dims<const N: usize>(&self, op: &'static str, value: Value) -> Result<[usize; N]> {
         let shape = self.shape(value);
         shape.try_into().map_err(|_| Error::Shape { op, message: format!("found shape {shape:?}, expected {N} sizes") })
@@ -179,6 +182,9 @@ impl Recorder {
     }
 
     /// The same elements under other sizes.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if that makes another number of elements.
     pub fn reshape(&mut self, value: Value, shape: &[usize]) -> Result<Value> {
         let found = self.shape(value).to_vec();
         if found.iter().product::<usize>() != shape.iter().product::<usize>() {
@@ -373,6 +379,9 @@ impl Recorder {
 
     /// Walks the tape in reverse from `output`, whose gradient is `upstream`, and records the backward calls. A
     /// value that was used twice gets the sum. The tape is used up.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if output and upstream differ in it; those of the backward rules.
     pub fn backward(&mut self, output: Value, upstream: Value) -> Result<()> {
         if self.shape(output) != self.shape(upstream) {
             let message = format!("output {:?} and upstream {:?} differ", self.shape(output), self.shape(upstream));
