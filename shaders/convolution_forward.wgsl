@@ -1,4 +1,5 @@
-// By tiles in workgroup memory.
+// A convolution, as shared/convolution_forward.wgsl describes it, by tiles in workgroup memory.
+
 // x at what kernel row and column `tap` sees from an output pixel, 0 outside.
 fn x_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let g = parameters.geometry;

@@ -1,4 +1,5 @@
-// By tiles in workgroup memory.
+// The gradient of a convolution's input, as shared/convolution_grad_input.wgsl describes it, by tiles in workgroup memory.
+
 // dy at the output pixel that saw an input pixel through kernel row and column `tap`, 0 where there is none.
 fn dy_at(pixel: u32, tap: u32, channel: u32) -> f32 {
     let g = parameters.geometry;

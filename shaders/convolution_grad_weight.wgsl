@@ -1,4 +1,6 @@
-// By tiles in workgroup memory.
+// The gradient of a convolution's weight, as shared/convolution_grad_weight.wgsl describes it, by tiles in workgroup
+// memory.
+
 // This workgroup's run of pixels ends here.
 var<private> last_pixel: u32;
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use std::sync::OnceLock;
 
 /// Elements that one task handles: large enough to hide the cost of a task, small enough to share out.
-const PIECE: usize = 1 << 14;
+pub(crate) const PIECE: usize = 1 << 14;
 
 /// The vector instructions of this machine's processor, or the narrower ones that `AQUATINT_VECTORS` asks for (`avx2`,
 /// `scalar`): so that the tests reach what other machines run.

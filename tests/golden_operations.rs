@@ -10,8 +10,8 @@ use aquatint::device::Device;
 use aquatint::kernels::adam::{Adam, OptimizerState, adam_step, bias_correction};
 use aquatint::kernels::attention::attention;
 use aquatint::kernels::average_pool::average_pool;
-use aquatint::kernels::channels::{add_channels, concat_channels};
-use aquatint::kernels::convolution::{Window, convolution};
+use aquatint::kernels::channels::concat_channels;
+use aquatint::kernels::convolution::{Added, Window, convolution, convolution_plus};
 use aquatint::kernels::ema::ema_step;
 use aquatint::kernels::gradient_norm::gradient_norm;
 use aquatint::kernels::group_norm::{GroupNorm, group_norm};
@@ -69,12 +69,11 @@ const OPERATIONS: &[(&str, Record)] = &[
 fn resnet_block(r: &mut Recorder, v: &dyn Fn(&str) -> Value, shortcut: bool) -> Result<Value> {
     let norm = GroupNorm { groups: 4, epsilon: 1e-5, silu: true };
     let h = group_norm(r, v("x"), v("norm1.weight"), v("norm1.bias"), norm)?;
-    let h = convolution(r, h, v("conv1.weight"), Some(v("conv1.bias")), SAME)?;
     let time = silu(r, v("temb"))?;
     let time = linear(r, time, v("time_emb_proj.weight"), Some(v("time_emb_proj.bias")))?;
-    let h = add_channels(r, h, time)?;
+    let added = Added { bias: Some(v("conv1.bias")), per_picture: Some(time), residual: None };
+    let h = convolution_plus(r, h, v("conv1.weight"), added, SAME)?;
     let h = group_norm(r, h, v("norm2.weight"), v("norm2.bias"), norm)?;
-    let h = convolution(r, h, v("conv2.weight"), Some(v("conv2.bias")), SAME)?;
     let mut residual = v("x");
     if shortcut {
         let weight = v("conv_shortcut.weight");
@@ -82,7 +81,8 @@ fn resnet_block(r: &mut Recorder, v: &dyn Fn(&str) -> Value, shortcut: bool) -> 
         let weight = r.reshape(weight, &matrix)?;
         residual = linear(r, residual, weight, Some(v("conv_shortcut.bias")))?;
     }
-    add(r, residual, h)
+    let added = Added { bias: Some(v("conv2.bias")), per_picture: None, residual: Some(residual) };
+    convolution_plus(r, h, v("conv2.weight"), added, SAME)
 }
 
 /// The same calls as `src/nn/attention_block.rs`, whose block is private.

@@ -226,7 +226,7 @@ def measure(run, alone):
         # The first may compile and tune.
         if timed(1)[1] > 1e3 * args.seconds and index > 0:
             break
-    # A kernel alone is launched until it takes 5 ms, as in `aquatint bench`: starting it does not count.
+    # A kernel alone is launched until it takes 5 ms (3 in `aquatint bench`): starting it does not count.
     calls = math.ceil(5 / timed(1)[1]) if alone and args.device == "cuda" else 1
     times = []
     while not times or (calls * sum(times) < 1e3 * args.seconds and len(times) < 100):

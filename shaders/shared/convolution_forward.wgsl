@@ -1,5 +1,6 @@
-// y = x * w (+ bias + a value for each picture and channel + residual): a product of [output pixels] x [kernel row, kernel column, input channel], gathered from x while
-// it is loaded, with the weight as [kernel row, kernel column, input channel] x [output channel].
+// y = x * w (+ bias + a value for each picture and channel + residual): a product of [output pixels] x [kernel row, kernel
+// column, input channel], gathered from x while it is loaded, with the weight as [kernel row, kernel column, input
+// channel] x [output channel].
 struct Parameters {
     geometry: Geometry,
     @align(16) has_bias: u32,

@@ -64,7 +64,8 @@ pub(super) struct Train {
     /// Learns the pictures' labels with them
     #[arg(long)]
     classes: bool,
-    /// Makes everything random; the same seed gives the same run
+    /// Where all randomness comes from; the same seed gives the same run on the same machine, device and build, with
+    /// the same tuned kernels
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
     /// Steps between checkpoints

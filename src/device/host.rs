@@ -69,6 +69,9 @@ impl<T: HostNumber> Host<T> {
     }
 
     /// The floats of a storage, to be written.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](Error::OutOfMemory) if there is no room for it, [`Device`](Error::Device) if it holds no floats.
     pub fn floats_mut(&mut self, storage: &Storage) -> Result<&mut [T]> {
         self.allocate(storage)?;
         match self.storages.get_mut(&storage.id()) {

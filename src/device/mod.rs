@@ -36,8 +36,9 @@ pub trait Device {
     fn has_room(&mut self, plan: &Plan, more: u64) -> bool;
 
     /// Measures which variant of a kernel is fastest, for every call of the plans that has several and for which nothing
-    /// was chosen yet, and returns what was measured. After 40 seconds what is left follows what was measured. `watch` is
-    /// called with (calls done, calls in all). A device with one way to compute everything does nothing.
+    /// was chosen yet, and returns what was measured. After some 40 s no further variant is begun, and the calls that are
+    /// left follow what was measured. `watch` is called with (calls done, calls in all). A device with one way to compute
+    /// everything does nothing.
     ///
     /// # Errors
     /// The device's.
@@ -102,12 +103,23 @@ pub trait Device {
     fn release(&mut self, storage: &Storage);
 
     /// Runs every call of a plan. May return before the device is done.
+    ///
+    /// # Errors
+    /// [`DeviceLost`](crate::Error::DeviceLost); [`Device`](crate::Error::Device) if the plan was unloaded or the driver
+    /// refuses a call.
     fn run(&mut self, plan: PlanId, step: &Step) -> Result<()>;
 
     /// Returns when everything that was run is done.
+    ///
+    /// # Errors
+    /// [`DeviceLost`](crate::Error::DeviceLost); [`Device`](crate::Error::Device) if the driver refused a call.
     fn wait(&mut self) -> Result<()>;
 
     /// Runs a plan call by call and returns the time that each of its calls took, in their order.
+    ///
+    /// # Errors
+    /// [`DeviceLost`](crate::Error::DeviceLost); [`Device`](crate::Error::Device) if the plan was unloaded or the driver
+    /// refuses a call.
     fn profile(&mut self, plan: PlanId, step: &Step) -> Result<Vec<Duration>>;
 
     /// Forgets what [`Device::peak_memory`] has seen so far.
@@ -118,14 +130,30 @@ pub trait Device {
     fn peak_memory(&self) -> Option<u64>;
 
     /// Writes floats into a storage at `offset`.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room for the storage;
+    /// [`DeviceLost`](crate::Error::DeviceLost); [`Device`](crate::Error::Device) if it does not hold floats, or not as many as that.
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()>;
 
     /// Writes integers into a storage at `offset`.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room for the storage;
+    /// [`DeviceLost`](crate::Error::DeviceLost); [`Device`](crate::Error::Device) if it does not hold integers, or not as many as that.
     fn upload_integers(&mut self, storage: &Storage, offset: usize, data: &[u32]) -> Result<()>;
 
     /// Reads a whole storage of floats, after everything that was run before.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room for the storage;
+    /// [`DeviceLost`](crate::Error::DeviceLost); [`Device`](crate::Error::Device) if it does not hold floats.
     fn download(&mut self, storage: &Storage) -> Result<Vec<f32>>;
 
     /// Reads a whole storage of integers, after everything that was run before.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`](crate::Error::OutOfMemory) if there is no room for the storage;
+    /// [`DeviceLost`](crate::Error::DeviceLost); [`Device`](crate::Error::Device) if it does not hold integers.
     fn download_integers(&mut self, storage: &Storage) -> Result<Vec<u32>>;
 }

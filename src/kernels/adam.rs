@@ -101,6 +101,7 @@ impl Kernel for AdamStep {
         14 * self.len as u64
     }
     fn host(&self, io: &mut Bindings<f32>) {
+        use parallel::PIECE;
         use rayon::prelude::*;
         let (gradient, norm, step) = (io.read(0), io.read(1), io.step());
         let (parameter, first, second) = (io.write(2), io.write(3), io.write(4));
@@ -113,7 +114,6 @@ impl Kernel for AdamStep {
         let rate = step.learning_rate;
         let step_size = rate / step.bias_correction1;
         let root = step.bias_correction2.sqrt().recip();
-        const PIECE: usize = 1 << 14;
         (parameter.par_chunks_mut(PIECE).zip(first.par_chunks_mut(PIECE)))
             .zip(second.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE)))
             .for_each(|((parameter, first), (second, gradient))| {

@@ -64,6 +64,9 @@ impl Kernel for Pool {
 }
 
 /// Average of each 2x2 block, x `[N, H, W, C]` -> `[N, H / 2, W / 2, C]`; H and W must be even.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if x has other than four sizes, or an odd height or width.
 pub fn average_pool(r: &mut Recorder, x: Value) -> Result<Value> {
     let [pictures, height, width, channels] = r.dims("average_pool", x)?;
     if height % 2 != 0 || width % 2 != 0 {

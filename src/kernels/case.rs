@@ -133,6 +133,9 @@ impl Case {
     }
 
     /// Records it.
+    ///
+    /// # Errors
+    /// Those of what was given to [`Case::records`].
     pub fn record(&self, r: &mut Recorder, inputs: &[Value]) -> Result<Vec<Value>> {
         (self.record)(r, inputs)
     }

@@ -1,7 +1,5 @@
-//! Operations on the last dimension, the channels: joining two values, taking a part of one, and adding a vector to
-//! every pixel.
+//! Operations on the last dimension, the channels: joining two values, taking a part of one.
 
-use super::sum_rows::sum_rows;
 use super::{Case, Fill, parallel};
 use crate::error::{Error, Result};
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
@@ -74,56 +72,6 @@ impl Kernel for CopyChannels {
     }
 }
 
-/// `y[n, p, c]` = `x[n, p, c]` + `b[n, c]`.
-#[derive(Clone, Copy, Debug)]
-struct AddChannels {
-    pictures: usize,
-    pixels: usize,
-    channels: usize,
-}
-
-impl AddChannels {
-    fn len(&self) -> usize {
-        self.pictures * self.pixels * self.channels
-    }
-}
-
-impl<T: Real> Twin<T> for AddChannels {
-    fn twin(&self, io: &mut Bindings<T>) {
-        let (x, b, y) = (io.read(0), io.read(1), io.write(2));
-        for i in 0..self.len() {
-            let (picture, channel) = (i / (self.pixels * self.channels), i % self.channels);
-            y[i] = x[i] + b[picture * self.channels + channel];
-        }
-    }
-}
-
-impl Kernel for AddChannels {
-    fn shader(&self) -> Shader {
-        shader!("add_channels", "grid")
-    }
-    fn parameters(&self) -> Vec<u32> {
-        vec![self.pictures as u32, self.pixels as u32, self.channels as u32]
-    }
-    fn bindings(&self) -> Vec<Binding> {
-        let b = self.pictures * self.channels;
-        vec![Binding::read(self.len()), Binding::read(b), Binding::write(self.len())]
-    }
-    fn groups(&self) -> usize {
-        self.len().div_ceil(1024)
-    }
-    fn host(&self, io: &mut Bindings<f32>) {
-        let (x, b, y) = (io.read(0), io.read(1), io.write(2));
-        let channels = self.channels;
-        parallel::for_rows(y, channels, #[inline(always)] |row, y| {
-            let (x, b) = (&x[row * channels..], &b[row / self.pixels * channels..]);
-            for ((y, &x), &b) in y.iter_mut().zip(x).zip(b) {
-                *y = x + b;
-            }
-        });
-    }
-}
-
 /// The sizes before the last, and the last.
 fn split_last<'a>(r: &'a Recorder, op: &'static str, x: Value) -> Result<(&'a [usize], usize)> {
     match r.shape(x) {
@@ -133,6 +81,9 @@ fn split_last<'a>(r: &'a Recorder, op: &'static str, x: Value) -> Result<(&'a [u
 }
 
 /// a `[.., A]` and b `[.., B]` side by side: `[.., A + B]`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if a and b differ before the last size, or have no channels.
 pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
     const OP: &str = "concat_channels";
     let ((leading, from_a), (leading_b, from_b)) = (split_last(r, OP, a)?, split_last(r, OP, b)?);
@@ -161,6 +112,9 @@ pub fn concat_channels(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
 }
 
 /// Channels `first..first + count` of x `[.., C]`: `[.., count]`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if x does not have these channels, or `count` is 0.
 pub fn slice_channels(r: &mut Recorder, x: Value, first: usize, count: usize) -> Result<Value> {
     let (leading, stride) = split_last(r, "slice_channels", x)?;
     if count == 0 || first + count > stride {
@@ -180,29 +134,7 @@ pub fn slice_channels(r: &mut Recorder, x: Value, first: usize, count: usize) ->
     Ok(y)
 }
 
-/// x `[N, .., C]` + b `[N, C]`, the same for every pixel of a picture: how a time embedding enters a block.
-pub fn add_channels(r: &mut Recorder, x: Value, b: Value) -> Result<Value> {
-    let shape = r.shape(x).to_vec();
-    let [pictures, channels] = r.dims("add_channels", b)?;
-    if shape.len() < 2 || shape[0] != pictures || shape[shape.len() - 1] != channels {
-        let message = format!("x {shape:?} and b [{pictures}, {channels}] differ in the first or the last size");
-        return Err(Error::Shape { op: "add_channels", message });
-    }
-    let pixels = shape[1..shape.len() - 1].iter().product();
-    let y = r.activation(&shape);
-    r.call(AddChannels { pictures, pixels, channels }, &[x, b, y]);
-    r.differentiable(y, &[x, b], move |r, dy| {
-        r.pass_gradient(x, dy);
-        if let Some(db) = r.gradient_target(b) {
-            sum_rows(r, dy, pictures, pixels, channels, db)?;
-        }
-        Ok(())
-    });
-    Ok(y)
-}
-
-/// One channel, odd sizes, more than one workgroup; a value beside itself, all channels, a value cut in two, and so
-/// many pixels that their sum takes two passes.
+/// One channel, odd sizes, more than one workgroup; a value beside itself, all channels, and a value cut in two.
 pub(super) fn cases() -> Vec<Case> {
     let normal = || Fill::Normal(1.0);
     let concat = |a: &[usize], b: &[usize]| {
@@ -215,12 +147,6 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(format!("slice_channels/{x:?} {first}..{}", first + count))
             .input(x, normal())
             .records(move |r, v| Ok(vec![slice_channels(r, v[0], first, count)?]))
-    };
-    let add = |x: &[usize], b: &[usize]| {
-        Case::new(format!("add_channels/{x:?} {b:?}"))
-            .input(x, normal())
-            .input(b, normal())
-            .records(|r, v| Ok(vec![add_channels(r, v[0], v[1])?]))
     };
     vec![
         concat(&[1, 1], &[1, 1]),
@@ -235,8 +161,5 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("slice_channels/in two")
             .input(&[2, 5, 9], normal())
             .records(|r, v| Ok(vec![slice_channels(r, v[0], 0, 4)?, slice_channels(r, v[0], 4, 5)?])),
-        add(&[1, 1], &[1, 1]),
-        add(&[2, 3, 5, 7], &[2, 7]),
-        add(&[2, 40, 30, 3], &[2, 3]),
     ]
 }

@@ -104,6 +104,9 @@ impl Kernel for Backward {
 /// Rows `labels` (integers, `[N]`) of table `[classes, dim]`: `[N, dim]`.
 ///
 /// The kernels trust the labels: they must be below `classes`, which is for whoever uploads them to check.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the table has other than two sizes, or the labels are not a list of integers.
 pub fn class_embedding(r: &mut Recorder, table: Value, labels: Value) -> Result<Value> {
     let [classes, dim] = r.dims("class_embedding", table)?;
     let [pictures] = r.dims("class_embedding", labels)?;

@@ -131,6 +131,9 @@ fn sizes(r: &Recorder, tables: Value, x0: Value) -> Result<Sizes> {
 }
 
 /// Draws a timestep, uniformly, and noise for every picture of x_0 `[pictures, ..]`, by the step's seed and number.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn forward_process(r: &mut Recorder, tables: Value, x0: Value) -> Result<Noisy> {
     let sizes = sizes(r, tables, x0)?;
     let shape = r.shape(x0).to_vec();
@@ -141,6 +144,9 @@ pub fn forward_process(r: &mut Recorder, tables: Value, x0: Value) -> Result<Noi
 }
 
 /// x_t for given noise, shaped as x_0, and timesteps `[pictures]`. Timesteps are validated before they are uploaded.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn add_noise(r: &mut Recorder, tables: Value, x0: Value, noise: Value, timesteps: Value) -> Result<Value> {
     let sizes = sizes(r, tables, x0)?;
     let shape = r.shape(x0).to_vec();

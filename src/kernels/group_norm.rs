@@ -386,6 +386,9 @@ pub struct GroupNorm {
 }
 
 /// Group normalisation of x `[pictures, .., channels]` with weight and bias `[channels]`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together, or the groups do not divide the channels.
 pub fn group_norm(r: &mut Recorder, x: Value, weight: Value, bias: Value, norm: GroupNorm) -> Result<Value> {
     let shape = r.shape(x).to_vec();
     let channels = *shape.last().unwrap_or(&0);

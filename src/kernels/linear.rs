@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::plan::{Recorder, Value};
 
 /// y = x w + bias, for x `[.., inputs]`, w `[inputs, outputs]` and bias `[outputs]`: PyTorch's weight, transposed.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn linear(r: &mut Recorder, x: Value, w: Value, bias: Option<Value>) -> Result<Value> {
     let [inputs, outputs] = r.dims("linear", w)?;
     let shape = r.shape(x).to_vec();

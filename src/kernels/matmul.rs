@@ -185,6 +185,9 @@ impl Kernel for Matmul {
 
 /// A product of `a` and `b` with either operand transposed: `[rows, depth]` x `[depth, columns]`, or the same with equal
 /// leading batch sizes.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn matmul(r: &mut Recorder, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> Result<Value> {
     let (a_shape, b_shape) = (r.shape(a).to_vec(), r.shape(b).to_vec());
     let wrong = || Error::Shape { op: "matmul", message: format!("{a_shape:?} and {b_shape:?} do not fit") };

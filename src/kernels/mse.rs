@@ -78,6 +78,9 @@ impl Kernel for Backward {
 }
 
 /// Mean of (x - target)^2, as `[1]`. The target is not differentiated.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if x and the target differ in it.
 pub fn mse(r: &mut Recorder, x: Value, target: Value) -> Result<Value> {
     if r.shape(x) != r.shape(target) {
         let message = format!("{:?} and {:?} differ", r.shape(x), r.shape(target));

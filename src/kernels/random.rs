@@ -144,6 +144,9 @@ pub fn normal_noise(r: &mut Recorder, out: Value, purpose: Purpose) {
 }
 
 /// Random bits `[n, 2]` for keys `[n, 2]` and counters `[n, 2]`.
+///
+/// # Errors
+/// [`Shape`](crate::Error::Shape) if the keys are not `[n, 2]`.
 pub fn random_bits(r: &mut Recorder, keys: Value, counters: Value) -> Result<Value> {
     let [len, 2] = r.dims("random_bits", keys)? else {
         let message = format!("keys {:?}, expected [n, 2]", r.shape(keys));

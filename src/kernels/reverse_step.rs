@@ -142,6 +142,9 @@ impl Kernel for ReverseStep {
 
 /// Moves x `[pictures, ..]` in place from the step block's `timestep` to its `previous_timestep`, by the network's
 /// `output`, shaped as x. The noise is drawn by the step's seed and each picture's number, or `noise` is used.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn reverse_step(
     r: &mut Recorder,
     tables: Value,

@@ -94,6 +94,9 @@ impl Kernel for Backward {
 }
 
 /// x sigmoid(x), element by element; any shape.
+///
+/// # Errors
+/// None so far: it takes any shape.
 pub fn silu(r: &mut Recorder, x: Value) -> Result<Value> {
     let shape = r.shape(x).to_vec();
     let len = r.len(x);

@@ -117,6 +117,9 @@ pub(super) fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32
 }
 
 /// Softmax over the last dimension of x `[.., columns]`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if x has no columns.
 pub fn softmax(r: &mut Recorder, x: Value) -> Result<Value> {
     let shape = r.shape(x).to_vec();
     let Some(&columns) = shape.last().filter(|&&columns| columns > 0) else {

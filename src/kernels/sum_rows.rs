@@ -93,6 +93,9 @@ impl Kernel for SumRows {
 
 /// For backward rules: target `[segments, columns]` (+)= the sum over the rows of x `[segments, rows, columns]`. How a
 /// sum is cut depends on nothing but the sizes, so that it can be repeated. Has no gradient of its own.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if x or the target has other sizes.
 pub fn sum_rows(
     r: &mut Recorder,
     x: Value,

@@ -82,6 +82,9 @@ impl Kernel for Sinusoids {
 }
 
 /// Sinusoidal embedding of timesteps (integers, `[N]`): `[N, dim]`. Has no gradient.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the timesteps are not a list of integers, or `dim` is too small or too large.
 pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: SinusoidalEmbedding) -> Result<Value> {
     const OP: &str = "timestep_embedding";
     let [count] = r.dims(OP, timesteps)?;

@@ -63,6 +63,9 @@ impl Kernel for Upsample {
 }
 
 /// Nearest-neighbour upsampling by 2, x `[N, H, W, C]` -> `[N, 2H, 2W, C]`.
+///
+/// # Errors
+/// [`Shape`](crate::Error::Shape) if x has other than four sizes.
 pub fn upsample(r: &mut Recorder, x: Value) -> Result<Value> {
     let [pictures, height, width, channels] = r.dims("upsample", x)?;
     let rows = pictures * height;

@@ -1,5 +1,6 @@
 //! What a host twin is given: slices of the buffers that the call binds.
 
+use super::kernel::MOST_BINDINGS;
 use super::real::Real;
 use super::recording::Region;
 use super::step::Step;
@@ -60,9 +61,6 @@ impl<T: Real> HostBuffer<T> {
         })
     }
 }
-
-/// Bindings that a kernel has at most: what every GPU allows a shader.
-const MOST_BINDINGS: usize = 8;
 
 enum Slice<'a, T> {
     Read(&'a [T]),

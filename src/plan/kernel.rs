@@ -5,8 +5,8 @@ use super::real::Real;
 use super::storage::Element;
 use std::fmt::Debug;
 
-/// The most storage bindings that a shader has.
-const MOST_BINDINGS: u32 = 8;
+/// Storage bindings that a kernel has at most: what every GPU allows a shader.
+pub(super) const MOST_BINDINGS: usize = 8;
 
 /// A WGSL file, and the files of `shaders/shared/` that come before it.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Recording: calls, values and the tape.
 
-use super::kernel::{Access, Kernel};
+use super::kernel::{Access, Kernel, MOST_BINDINGS};
 use super::recording::{Call, Plan, Region};
 use super::storage::{Element, Storage};
 use super::sum::Sum;
@@ -153,6 +153,9 @@ impl Recorder {
     }
 
     /// The sizes as an array of `N`, or an error that names the operation.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if it has another number of sizes.
     pub fn dims<const N: usize>(&self, op: &'static str, value: Value) -> Result<[usize; N]> {
         let shape = self.shape(value);
         shape.try_into().map_err(|_| Error::Shape { op, message: format!("found shape {shape:?}, expected {N} sizes") })
@@ -169,7 +172,7 @@ impl Recorder {
     }
 
     /// Elements `offset..` of a value, in the same memory; not differentiable. On a GPU the offset must be a multiple
-    /// of 64 elements.
+    /// of 256 bytes: of 64 elements, of 128 halves.
     pub fn view(&mut self, value: Value, offset: usize, shape: &[usize]) -> Value {
         let len: usize = shape.iter().product();
         assert!(offset + len <= self.len(value), "{shape:?} at {offset} is past the end of {:?}", self.shape(value));
@@ -179,6 +182,9 @@ impl Recorder {
     }
 
     /// The same elements under other sizes.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if that makes another number of elements.
     pub fn reshape(&mut self, value: Value, shape: &[usize]) -> Result<Value> {
         let found = self.shape(value).to_vec();
         if found.iter().product::<usize>() != shape.iter().product::<usize>() {
@@ -201,6 +207,7 @@ impl Recorder {
         let bindings = kernel.bindings();
         let name = kernel.shader().name;
         assert_eq!(bindings.len(), values.len(), "{name}: wrong number of bindings");
+        assert!(bindings.len() <= MOST_BINDINGS, "{name}: {} bindings, at most {MOST_BINDINGS}", bindings.len());
         let mut halves = 0;
         let places: Vec<usize> = values.iter().map(|&value| self.place(value)).collect();
         let regions: Vec<Region> = (values.iter().zip(&bindings))
@@ -372,6 +379,9 @@ impl Recorder {
 
     /// Walks the tape in reverse from `output`, whose gradient is `upstream`, and records the backward calls. A
     /// value that was used twice gets the sum. The tape is used up.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if output and upstream differ in it; those of the backward rules.
     pub fn backward(&mut self, output: Value, upstream: Value) -> Result<()> {
         if self.shape(output) != self.shape(upstream) {
             let message = format!("output {:?} and upstream {:?} differ", self.shape(output), self.shape(upstream));

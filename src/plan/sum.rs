@@ -63,6 +63,9 @@ impl Kernel for Sum {
 }
 
 /// `a + b`, element by element, of two values of the same shape.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if a and b differ in it.
 pub fn add(r: &mut Recorder, a: Value, b: Value) -> Result<Value> {
     let shape = r.shape(a).to_vec();
     if shape != r.shape(b) {

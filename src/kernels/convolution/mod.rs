@@ -281,11 +281,17 @@ pub struct Added {
 }
 
 /// Convolution of x `[pictures, height, width, inputs]` with w `[kernel, kernel, inputs, outputs]`, plus bias `[outputs]`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn convolution(r: &mut Recorder, x: Value, w: Value, bias: Option<Value>, window: Window) -> Result<Value> {
     convolution_plus(r, x, w, Added { bias, ..Added::default() }, window)
 }
 
 /// [`convolution`], with all that can be added to it.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn convolution_plus(r: &mut Recorder, x: Value, w: Value, added: Added, window: Window) -> Result<Value> {
     let Added { bias, per_picture, residual } = added;
     let [pictures, height, width, inputs] = r.dims("convolution", x)?;
