@@ -96,7 +96,7 @@ fn recomputing_gives_the_same_bits() {
 /// Mixed precision follows single precision closely, saves memory, and repeats itself to the bit.
 #[test]
 fn mixed_precision_trains_alike() {
-    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     let single = RunConfig { unet: small_unet(Some(10)), ..config(6) };
     let mixed = with_precision(&single, Precision::Mixed);
     let expected = losses(&mut gpu, &single);
@@ -118,7 +118,7 @@ fn mixed_precision_trains_alike() {
 /// A scale too large for half precision: steps are skipped, leaving everything as it is, until it fits.
 #[test]
 fn steps_that_overflow_are_skipped() {
-    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     let config = with_precision(&config(40), Precision::Mixed);
     let digits = digits();
     let mut trainer = Trainer::new(&config, [8, 8]).unwrap();
@@ -267,7 +267,7 @@ fn a_resumed_run_ends_with_the_same_bits() {
 
 #[test]
 fn a_resumed_run_in_mixed_precision_ends_with_the_same_bits() {
-    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     resumed_ends_with_the_same_bits(&mut gpu, |config| with_precision(config, Precision::Mixed));
 }
 
