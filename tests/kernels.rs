@@ -5,7 +5,7 @@ mod devices;
 use aquatint::check::{Built, Position, Tensor, build, compare_variants, compare_variants_in, run, upload};
 use aquatint::device::{Device, Host};
 use aquatint::kernels::{Case, cases};
-use aquatint::plan::{Element, Step};
+use aquatint::plan::{Element, Step, Storage};
 
 /// Runs `check` on every case and reports all failures at once.
 fn for_every_case(mut check: impl FnMut(&Case) -> Result<(), String>) {
@@ -142,4 +142,19 @@ fn dispatches_split_over_two_dimensions_give_the_same() {
     let options = aquatint::device::gpu::Options { group_limit: Some(3), ..Default::default() };
     let Some(mut split) = devices::gpu(options) else { return };
     for_every_case(|case| within_tolerance(case, &mut split));
+}
+
+/// Halves are written two at a time.
+#[test]
+fn an_upload_of_halves_leaves_its_neighbours_alone_or_is_refused() {
+    let Some(mut gpu) = devices::gpu(Default::default()) else { return };
+    let storage = Storage::f16("halves", 7);
+    gpu.upload(&storage, 0, &[1.0; 7]).unwrap();
+    gpu.upload(&storage, 2, &[2.0; 2]).unwrap();
+    gpu.upload(&storage, 4, &[3.0; 3]).unwrap();
+    for (offset, data) in [(0, &[9.0; 1][..]), (2, &[9.0; 3]), (1, &[9.0; 2])] {
+        let error = gpu.upload(&storage, offset, data).unwrap_err().to_string();
+        assert!(error.contains("halves") && !error.contains('\n'), "{error}");
+    }
+    assert_eq!(gpu.download(&storage).unwrap(), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 3.0]);
 }
