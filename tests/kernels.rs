@@ -4,7 +4,8 @@ mod devices;
 
 use aquatint::check::{Built, Position, Tensor, build, compare_variants, compare_variants_in, run, upload};
 use aquatint::device::{Device, Host};
-use aquatint::kernels::{Case, cases};
+use aquatint::kernels::attention::attention;
+use aquatint::kernels::{Case, Fill, cases};
 use aquatint::plan::{Element, Step, Storage};
 
 /// Runs `check` on every case and reports all failures at once.
@@ -135,6 +136,21 @@ fn in_half_precision_the_gpu_agrees_with_the_twins_within_its_buffers() {
             wrong.map(|o| format!("{} {:.2e} > {:.0e}", o.name, o.difference, o.tolerance)).collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join(", ")) }
     });
+}
+
+/// Sums over the tokens, before they are divided by the softmax's, that are past what half precision holds.
+#[test]
+fn attention_over_many_tokens_does_not_overflow_in_half_precision() {
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
+    let case = Case::new("attention/large sums")
+        .input(&[1, 300, 8], Fill::Normal(0.05))
+        .input(&[1, 1800, 8], Fill::Normal(0.5))
+        .input(&[1, 1800, 8], Fill::Uniform(30.0, 70.0))
+        .records(|r, v| Ok(vec![attention(r, v[0], v[1], v[2], 1)?]));
+    for outcome in compare_variants_in(&case, &mut gpu, Element::F16).unwrap() {
+        println!("{}: {:.2e}", outcome.name, outcome.difference);
+        assert!(outcome.passed(), "{}: {:.2e} > {:.0e}", outcome.name, outcome.difference, outcome.tolerance);
+    }
 }
 
 #[test]
