@@ -2,6 +2,7 @@
 // zeros where a number was too large; and the scale for the next step. One thread.
 struct Parameters {
     patience: f32,
+    smallest: f32,
     largest: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
@@ -19,7 +20,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>) {
     if (bitcast<u32>(norm[0]) & 0x7F800000u) == 0x7F800000u {
         control[0] = 0.0;
         control[1] = 0.0;
-        state[0] = max(scale * 0.5, 1.0);
+        state[0] = max(scale * 0.5, parameters.smallest);
         state[1] = 0.0;
         state[2] += 1.0;
         return;

@@ -4,8 +4,9 @@ mod devices;
 
 use aquatint::check::{Built, Position, Tensor, build, compare_variants, compare_variants_in, run, upload};
 use aquatint::device::{Device, Host};
-use aquatint::kernels::{Case, cases};
-use aquatint::plan::{Element, Step};
+use aquatint::kernels::attention::attention;
+use aquatint::kernels::{Case, Fill, cases};
+use aquatint::plan::{Element, Step, Storage};
 
 /// Runs `check` on every case and reports all failures at once.
 fn for_every_case(mut check: impl FnMut(&Case) -> Result<(), String>) {
@@ -120,7 +121,7 @@ fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
 #[test]
 fn in_half_precision_the_gpu_agrees_with_the_twins_within_its_buffers() {
     let options = aquatint::device::gpu::Options { guarded: true, ..Default::default() };
-    let Some(mut guarded) = devices::gpu(options).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut guarded) = devices::gpu_with_half_precision(options) else { return };
     for_every_case(|case| {
         if !case.differentiable() {
             return Ok(());
@@ -137,9 +138,39 @@ fn in_half_precision_the_gpu_agrees_with_the_twins_within_its_buffers() {
     });
 }
 
+/// Sums over the tokens, before they are divided by the softmax's, that are past what half precision holds.
+#[test]
+fn attention_over_many_tokens_does_not_overflow_in_half_precision() {
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
+    let case = Case::new("attention/large sums")
+        .input(&[1, 300, 8], Fill::Normal(0.05))
+        .input(&[1, 1800, 8], Fill::Normal(0.5))
+        .input(&[1, 1800, 8], Fill::Uniform(30.0, 70.0))
+        .records(|r, v| Ok(vec![attention(r, v[0], v[1], v[2], 1)?]));
+    for outcome in compare_variants_in(&case, &mut gpu, Element::F16).unwrap() {
+        println!("{}: {:.2e}", outcome.name, outcome.difference);
+        assert!(outcome.passed(), "{}: {:.2e} > {:.0e}", outcome.name, outcome.difference, outcome.tolerance);
+    }
+}
+
 #[test]
 fn dispatches_split_over_two_dimensions_give_the_same() {
     let options = aquatint::device::gpu::Options { group_limit: Some(3), ..Default::default() };
     let Some(mut split) = devices::gpu(options) else { return };
     for_every_case(|case| within_tolerance(case, &mut split));
+}
+
+/// Halves are written two at a time.
+#[test]
+fn an_upload_of_halves_leaves_its_neighbours_alone_or_is_refused() {
+    let Some(mut gpu) = devices::gpu(Default::default()) else { return };
+    let storage = Storage::f16("halves", 7);
+    gpu.upload(&storage, 0, &[1.0; 7]).unwrap();
+    gpu.upload(&storage, 2, &[2.0; 2]).unwrap();
+    gpu.upload(&storage, 4, &[3.0; 3]).unwrap();
+    for (offset, data) in [(0, &[9.0; 1][..]), (2, &[9.0; 3]), (1, &[9.0; 2])] {
+        let error = gpu.upload(&storage, offset, data).unwrap_err().to_string();
+        assert!(error.contains("halves") && !error.contains('\n'), "{error}");
+    }
+    assert_eq!(gpu.download(&storage).unwrap(), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 3.0]);
 }

@@ -75,7 +75,7 @@ fn ten_steps_of_a_real_network_are_the_same_on_the_gpu() {
 #[test]
 #[ignore = "long: make test-long"]
 fn mixed_precision_reaches_the_same_loss() {
-    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     let digits = Dataset::open("digits", &Options::default()).unwrap();
     let mut last = |precision: Precision| {
         let training = TrainingConfig {

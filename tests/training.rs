@@ -96,7 +96,7 @@ fn recomputing_gives_the_same_bits() {
 /// Mixed precision follows single precision closely, saves memory, and repeats itself to the bit.
 #[test]
 fn mixed_precision_trains_alike() {
-    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     let single = RunConfig { unet: small_unet(Some(10)), ..config(6) };
     let mixed = with_precision(&single, Precision::Mixed);
     let expected = losses(&mut gpu, &single);
@@ -118,7 +118,7 @@ fn mixed_precision_trains_alike() {
 /// A scale too large for half precision: steps are skipped, leaving everything as it is, until it fits.
 #[test]
 fn steps_that_overflow_are_skipped() {
-    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     let config = with_precision(&config(40), Precision::Mixed);
     let digits = digits();
     let mut trainer = Trainer::new(&config, [8, 8]).unwrap();
@@ -140,12 +140,40 @@ fn steps_that_overflow_are_skipped() {
         let expected = if matches!(name, "parameters" | "ema") { weights.clone() } else { vec![0.0; weights.len()] };
         assert!(found == expected, "the {name} changed in a step that was skipped");
     }
-    for n in 1..15 {
+    let taken = (1..15).find(|&n| {
         trainer.step(&mut gpu, n, &batch, &[]).unwrap();
-    }
-    let found = gpu.download(&scale).unwrap();
-    assert!(found[1] > 0.0 && found[2] < 15.0, "no scale is found: {found:?}");
-    assert!(gpu.download(trainer.buffers()[0].1).unwrap() != weights);
+        gpu.download(&scale).unwrap()[1] > 0.0
+    });
+    let taken = taken.expect("no scale is found");
+    assert_eq!(gpu.download(&scale).unwrap()[2], taken as f32);
+    // Adam's first step moves by the learning rate, however many steps were skipped before it.
+    let moved = gpu.download(trainer.buffers()[0].1).unwrap();
+    let largest = moved.iter().zip(&weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let rate = 1e-3 * ((taken + 1) as f32 / 3.0).min(1.0);
+    assert!((largest / rate - 1.0).abs() < 0.03, "step {taken}: {largest}, the learning rate is {rate}");
+}
+
+/// A gradient that is not finite at the smallest scale is an error, with everything as it was before.
+#[test]
+fn divergence_in_mixed_precision_is_an_error() {
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
+    let mut trainer = Trainer::new(&with_precision(&config(2), Precision::Mixed), [8, 8]).unwrap();
+    let mut weights = trainer.unet().parameters().initialize(11);
+    // So large that the loss is finite, but not the gradient of what goes into the last convolution.
+    let last = trainer.unet().parameters().iter().find(|p| p.name == "conv_out.weight").unwrap().clone();
+    weights[last.offset..][..last.len()].iter_mut().for_each(|weight| *weight *= 2e4);
+    trainer.load(&mut gpu).unwrap();
+    let [(_, parameters), ..] = trainer.buffers();
+    let (parameters, scale) = (parameters.clone(), trainer.loss_scale().unwrap().clone());
+    gpu.upload(&parameters, 0, &weights).unwrap();
+    gpu.upload(&scale, 0, &[2.0, 7.0, 1.0]).unwrap();
+    let batch: Vec<f32> = (0..8 * 64).map(|i| ((i * 7919) % 64) as f32 / 32.0 - 1.0).collect();
+    let loss = trainer.step(&mut gpu, 1, &batch, &[]).unwrap();
+    assert!(loss.is_finite());
+    assert_eq!(gpu.download(&scale).unwrap(), [1.0, 0.0, 2.0]);
+    let error = trainer.step(&mut gpu, 2, &batch, &[]).unwrap_err().to_string();
+    assert!(error.contains("step 2") && error.contains("gradient's norm"), "{error}");
+    assert!(gpu.download(&parameters).unwrap() == weights);
 }
 
 #[test]
@@ -267,7 +295,7 @@ fn a_resumed_run_ends_with_the_same_bits() {
 
 #[test]
 fn a_resumed_run_in_mixed_precision_ends_with_the_same_bits() {
-    let Some(mut gpu) = devices::gpu(Default::default()).filter(|gpu| gpu.has_half_precision()) else { return };
+    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     resumed_ends_with_the_same_bits(&mut gpu, |config| with_precision(config, Precision::Mixed));
 }
 

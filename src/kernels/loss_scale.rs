@@ -9,6 +9,8 @@ use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Storage, Su
 pub const INITIAL: [f32; 3] = [65_536.0, 0.0, 0.0];
 /// Good steps after which the scale doubles.
 const PATIENCE: f32 = 2000.0;
+/// The smallest scale.
+pub const SMALLEST: f32 = 1.0;
 /// The largest scale.
 const LARGEST: f32 = 16_777_216.0;
 
@@ -23,7 +25,7 @@ impl<T: Real> Twin<T> for LossScale {
         let (scale, good) = (state[0], state[1] + T::one());
         if !norm.is_finite() {
             control.fill(T::zero());
-            state[0] = (scale / T::from_f64(2.0)).max(T::one());
+            state[0] = (scale / T::from_f64(2.0)).max(T::from_f32(SMALLEST));
             state[1] = T::zero();
             state[2] += T::one();
             return;
@@ -44,7 +46,7 @@ impl Kernel for LossScale {
         shader!("loss_scale")
     }
     fn parameters(&self) -> Vec<u32> {
-        vec![PATIENCE.to_bits(), LARGEST.to_bits()]
+        vec![PATIENCE.to_bits(), SMALLEST.to_bits(), LARGEST.to_bits()]
     }
     fn bindings(&self) -> Vec<Binding> {
         vec![Binding::read(1), Binding::update(3), Binding::write(2)]

@@ -35,6 +35,14 @@ impl MemoryTable {
 struct Mixed {
     halves: Storage,
     scale: Storage,
+    /// What the device holds in `scale` between two steps; `None` until it was read.
+    state: Option<ScaleState>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ScaleState {
+    scale: f32,
+    skipped: usize,
 }
 
 /// Takes training steps on a device.
@@ -78,6 +86,7 @@ impl Trainer {
         let mixed = (training.precision == Precision::Mixed).then(|| Mixed {
             halves: Storage::f16("weights in half precision", unet.parameters().len()),
             scale: Storage::f32("loss scale", loss_scale::INITIAL.len()),
+            state: None,
         });
 
         let mut r = Recorder::new();
@@ -139,7 +148,8 @@ impl Trainer {
         ]
     }
 
-    /// In mixed precision, the scale of the loss, the good steps since it changed, and the steps that were skipped.
+    /// In mixed precision, the scale of the loss, the good steps since it changed, and the steps that were skipped. What is
+    /// uploaded to it counts if no step was taken since [`Trainer::load`].
     pub fn loss_scale(&self) -> Option<&Storage> {
         self.mixed.as_ref().map(|mixed| &mixed.scale)
     }
@@ -163,8 +173,9 @@ impl Trainer {
     /// The device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
         self.loaded = Some(device.load(&self.plan)?);
-        if let Some(scale) = self.loss_scale() {
-            device.upload(scale, 0, &loss_scale::INITIAL)?;
+        if let Some(mixed) = &mut self.mixed {
+            mixed.state = None;
+            device.upload(&mixed.scale, 0, &loss_scale::INITIAL)?;
         }
         device.upload(&self.one, 0, &[1.0])
     }
@@ -177,8 +188,9 @@ impl Trainer {
         self.plan.storages().for_each(|storage| device.release(storage));
     }
 
-    /// The numbers of a step: `n` is 0 for the first.
-    fn step_block(&self, n: usize) -> Step {
+    /// The numbers of a step: `n` is 0 for the first. As with PyTorch's GradScaler, Adam's moments know nothing of the
+    /// steps before that were skipped.
+    fn step_block(&self, n: usize, skipped: usize) -> Step {
         let training = &self.config.training;
         let warm = (n + 1) as f64 / training.lr_warmup_steps.max(1) as f64;
         // As diffusers' EMAModel: no average after the first step, (1 + n) / (10 + n) until the limit is reached.
@@ -186,8 +198,8 @@ impl Trainer {
         Step {
             step: n as u32,
             learning_rate: (training.learning_rate * warm.min(1.0)) as f32,
-            bias_correction1: bias_correction(training.adam_beta1, n),
-            bias_correction2: bias_correction(training.adam_beta2, n),
+            bias_correction1: bias_correction(training.adam_beta1, n.saturating_sub(skipped)),
+            bias_correction2: bias_correction(training.adam_beta2, n.saturating_sub(skipped)),
             ema_decay: ema_decay as f32,
             clip_norm: training.max_grad_norm.min(f32::MAX),
             ..Step::seeded(training.seed)
@@ -197,7 +209,8 @@ impl Trainer {
     /// Takes step `n` on a batch, NHWC in [-1, 1], and returns the loss.
     ///
     /// # Errors
-    /// The device's; [`Input`](Error::Input) if the loss is not finite, with what to try.
+    /// The device's; [`Input`](Error::Input) if the loss is not finite, with what to try, or in mixed precision the
+    /// gradient at the smallest scale of the loss.
     pub fn step(&mut self, device: &mut dyn Device, n: usize, pictures: &[f32], labels: &[u32]) -> Result<f32> {
         let plan = self.loaded.ok_or_else(|| Error::Device("the trainer is not loaded".into()))?;
         if pictures.len() != self.pictures.len() {
@@ -212,15 +225,33 @@ impl Trainer {
             }
             device.upload_integers(&self.labels, 0, labels)?;
         }
-        device.run(plan, &self.step_block(n))?;
+        let before = self.scale_state(device)?;
+        device.run(plan, &self.step_block(n, before.map_or(0, |state| state.skipped)))?;
         let loss = device.download(&self.loss)?[0];
-        if !loss.is_finite() {
-            let norm = device.download(&self.norm)?[0];
+        if let Some(mixed) = &mut self.mixed {
+            mixed.state = None;
+        }
+        let after = self.scale_state(device)?;
+        // A gradient that is not finite at a larger scale is what the next step's smaller one is for.
+        let diverged = (before.zip(after))
+            .is_some_and(|(before, after)| before.scale <= loss_scale::SMALLEST && after.skipped > before.skipped);
+        if !loss.is_finite() || diverged {
+            let norm = device.download(&self.norm)?[0] / before.map_or(1.0, |state| state.scale);
             return Err(Error::input(format!(
                 "step {n}: the loss is {loss} and the gradient's norm {norm}; a smaller learning rate may help, \
                  and the last checkpoint is whole"
             )));
         }
         Ok(loss)
+    }
+
+    /// In mixed precision, what the device holds in the loss's scale.
+    fn scale_state(&mut self, device: &mut dyn Device) -> Result<Option<ScaleState>> {
+        let Some(mixed) = &mut self.mixed else { return Ok(None) };
+        if mixed.state.is_none() {
+            let state = device.download(&mixed.scale)?;
+            mixed.state = Some(ScaleState { scale: state[0], skipped: state[2] as usize });
+        }
+        Ok(mixed.state)
     }
 }

@@ -25,6 +25,18 @@ pub fn gpu(options: Options) -> Option<Gpu> {
     }
 }
 
+/// [`gpu`], if it has half precision; one without it is refused where `AQUATINT_REQUIRE_GPU` is set.
+pub fn gpu_with_half_precision(options: Options) -> Option<Gpu> {
+    let gpu = gpu(options)?;
+    if gpu.has_half_precision() {
+        return Some(gpu);
+    }
+    let device = gpu.description();
+    assert!(std::env::var_os("AQUATINT_REQUIRE_GPU").is_none(), "{device}: no 16-bit floats in shaders");
+    eprintln!("skipped: {device} has no 16-bit floats in shaders");
+    None
+}
+
 /// Runs a check on the host and, where there is one, on the GPU.
 pub fn on_each(check: impl Fn(&mut dyn Device)) {
     check(&mut Host::<f32>::new());

@@ -85,10 +85,22 @@ impl Buffers {
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }))
     }
 
-    pub(super) fn write(&self, queue: &wgpu::Queue, storage: &Storage, offset: usize, words: &[u32]) -> Result<()> {
+    /// Writes `len` elements, given as words, from `offset` of a storage on.
+    pub(super) fn write(
+        &self,
+        queue: &wgpu::Queue,
+        storage: &Storage,
+        [offset, len]: [usize; 2],
+        words: &[u32],
+    ) -> Result<()> {
         let first = storage.element().bytes() * offset;
         if !first.is_multiple_of(4) {
             return Err(Error::Device(format!("{}: data at {offset} does not begin with a word", storage.name())));
+        }
+        // The last word's other half would be lost.
+        if len != storage.len() - offset && !(storage.element().bytes() * len).is_multiple_of(4) {
+            let name = storage.name();
+            return Err(Error::Device(format!("{name}: {len} halves at {offset} end within a word, before the end")));
         }
         let buffer = self.get(storage)?;
         queue.write_buffer(buffer, self.guard() + first as u64, bytemuck::cast_slice(words));

@@ -303,9 +303,10 @@ impl Device for Gpu {
     fn upload(&mut self, storage: &Storage, offset: usize, data: &[f32]) -> Result<()> {
         self.allocate(storage)?;
         storage.check_range(Element::F32, offset, data.len())?;
+        let range = [offset, data.len()];
         match storage.element() {
-            Element::F16 => self.buffers.write(&self.queue, storage, offset, &halves::from_floats(data))?,
-            _ => self.buffers.write(&self.queue, storage, offset, bytemuck::cast_slice(data))?,
+            Element::F16 => self.buffers.write(&self.queue, storage, range, &halves::from_floats(data))?,
+            _ => self.buffers.write(&self.queue, storage, range, bytemuck::cast_slice(data))?,
         }
         self.check()
     }
@@ -313,7 +314,7 @@ impl Device for Gpu {
     fn upload_integers(&mut self, storage: &Storage, offset: usize, data: &[u32]) -> Result<()> {
         self.allocate(storage)?;
         storage.check_range(Element::U32, offset, data.len())?;
-        self.buffers.write(&self.queue, storage, offset, data)?;
+        self.buffers.write(&self.queue, storage, [offset, data.len()], data)?;
         self.check()
     }
 

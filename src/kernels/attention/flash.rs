@@ -3,7 +3,10 @@
 //! in the backward passes from q, k and the logarithm of each row's sum.
 
 use super::host;
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Sum, Twin, Value, shader};
+
+/// Rows and columns of a tile of scores in the shaders.
+const TILE: usize = 64;
 
 /// The sizes of an attention: q and o `[pictures, queries, heads, size]`, k and v `[pictures, tokens, heads, size]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +51,9 @@ impl Sizes {
         [&sizes.map(|size| size as u32)[..], &[self.scale().to_bits()]].concat()
     }
 
-    /// Workgroups, if each has 64 of `rows` rows of a head.
+    /// Workgroups, if each has a tile of `rows` rows of a head.
     fn groups(&self, rows: usize) -> usize {
-        self.pictures * self.heads * rows.div_ceil(64)
+        self.pictures * self.heads * rows.div_ceil(TILE)
     }
 
     /// Floating-point operations of `products` products of the matrix of scores with a head's channels.
@@ -252,24 +255,53 @@ impl Kernel for GradKeyValue {
     }
 }
 
+/// Records kernels that leave what they sum up in `outputs` from one tile to the next, of `rows` rows to walk over: in
+/// single precision, since half would round what was summed so far with every tile, and is too small for a sum that
+/// is scaled down only in the end.
+fn in_single<const N: usize>(
+    r: &mut Recorder,
+    outputs: [Value; N],
+    rows: usize,
+    record: impl FnOnce(&mut Recorder, [Value; N]),
+) {
+    let sums = outputs.map(|output| {
+        if r.element(output) == Element::F32 || rows <= TILE {
+            return output;
+        }
+        let shape = r.shape(output).to_vec();
+        r.f32(&shape)
+    });
+    record(r, sums);
+    for (sum, output) in sums.into_iter().zip(outputs).filter(|(sum, output)| sum != output) {
+        r.call(Sum { len: r.len(output), terms: 1, accumulate: false }, &[sum, sum, output]);
+    }
+}
+
 /// Records the attention of q, k, v that have these sizes.
 pub(super) fn record(r: &mut Recorder, sizes: Sizes, [q, k, v]: [Value; 3]) -> Value {
     let (of_queries, of_tokens) = (r.shape(q).to_vec(), r.shape(k).to_vec());
     let o = r.activation(&of_queries);
     let log_sum = r.f32(&[sizes.pictures, sizes.queries, sizes.heads]);
-    r.call(Forward(sizes), &[q, k, v, o, log_sum]);
+    in_single(r, [o], sizes.tokens, |r, [o]| r.call(Forward(sizes), &[q, k, v, o, log_sum]));
     r.differentiable(o, &[q, k, v], move |r, grad_o| {
         let delta = r.f32(&[sizes.pictures, sizes.queries, sizes.heads]);
         r.call(Delta(sizes), &[o, grad_o, delta]);
+        let inputs = [q, k, v, log_sum, grad_o, delta];
         if let Some(grad_q) = r.new_gradient(q) {
-            r.call(GradQuery(sizes), &[q, k, v, log_sum, grad_o, delta, grad_q]);
+            let record = |r: &mut Recorder, grad_q: [Value; 1]| {
+                r.call(GradQuery(sizes), &[&inputs[..], &grad_q].concat());
+            };
+            in_single(r, [grad_q], sizes.tokens, record);
         }
         if r.needs_gradient(k) || r.needs_gradient(v) {
             // Made together, and so in buffers of their own even where one of them is not wanted or is a parameter's.
-            let [grad_k, grad_v] = [k, v].map(|value| r.value(r.element(value), &of_tokens));
-            r.call(GradKeyValue(sizes), &[q, k, v, log_sum, grad_o, delta, grad_k, grad_v]);
-            r.pass_gradient(k, grad_k);
-            r.pass_gradient(v, grad_v);
+            let gradients = [k, v].map(|value| r.value(r.element(value), &of_tokens));
+            let record = |r: &mut Recorder, gradients: [Value; 2]| {
+                r.call(GradKeyValue(sizes), &[&inputs[..], &gradients].concat());
+            };
+            in_single(r, gradients, sizes.queries, record);
+            r.pass_gradient(k, gradients[0]);
+            r.pass_gradient(v, gradients[1]);
         }
         Ok(())
     });
