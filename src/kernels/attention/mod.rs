@@ -11,6 +11,9 @@ use flash::Sizes;
 
 /// softmax(q k^T / sqrt(channels / heads)) v for q, k, v `[pictures, tokens, channels]`; head h owns channels
 /// h * channels / heads and following, so that no data is moved.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if they do not fit each other.
 pub fn attention(r: &mut Recorder, q: Value, k: Value, v: Value, heads: usize) -> Result<Value> {
     let sizes = sizes(r, q, k, v, heads)?;
     if in_tiles(&sizes) { Ok(flash::record(r, sizes, [q, k, v])) } else { whole::record(r, sizes, [q, k, v]) }
