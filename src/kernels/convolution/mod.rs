@@ -97,6 +97,16 @@ impl Kernel for Forward {
             ];
             variants.extend(vector_tiles(shaders, Vec::new(), |tile| self.tiles(tile)));
         }
+        if g.outputs <= 4 && g.inputs.is_multiple_of(4) {
+            // One thread a pixel, or up to 8 side by side, which read side by side.
+            let sharers = (g.inputs / 4).next_power_of_two().min(8);
+            let ways = [("few outputs", 1), ("few outputs shared", sharers)];
+            variants.extend(ways.into_iter().take(sharers.min(2)).map(|(name, sharers)| {
+                let few = shader!("convolution_forward_few", "grid", "geometry");
+                let constants = vec![("outputs", g.outputs as f64), ("sharers", sharers as f64)];
+                Variant { constants, ..Variant::new(name, few, g.out_pixels().div_ceil(64 / sharers)) }
+            }));
+        }
         let lanes = shader!("convolution_forward_lanes", "grid", "geometry", "lanes", "convolution_forward");
         variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
         variants
@@ -366,7 +376,7 @@ pub(super) fn cases() -> Vec<Case> {
     let halving = Window { stride: 2, ..same };
     let asymmetric = Window { stride: 2, before: 0, after: 1 };
     let pointwise = Window { stride: 1, before: 0, after: 0 };
-    let shapes: [(&str, [usize; 4], usize, usize, Window); 18] = [
+    let shapes: [(&str, [usize; 4], usize, usize, Window); 22] = [
         ("one element", [1, 1, 1, 1], 1, 3, same),
         ("3x3", [2, 8, 8, 4], 6, 3, same),
         ("3x3 odd", [1, 7, 5, 3], 5, 3, same),
@@ -385,6 +395,10 @@ pub(super) fn cases() -> Vec<Case> {
         ("3x3 of 16 and 33 channels", [2, 7, 9, 16], 33, 3, same),
         ("3x3 of 65 and 17 channels, right and bottom padding", [1, 8, 11, 65], 17, 3, Window { before: 0, ..same }),
         ("3x3 of 17 and 16 channels, splits", [3, 14, 13, 17], 16, 3, same),
+        ("fours to 1", [2, 9, 7, 20], 1, 3, same),
+        ("fours to 2, right and bottom padding", [1, 8, 10, 4], 2, 3, asymmetric),
+        ("fours to 3, stride 2", [3, 7, 9, 36], 3, 3, halving),
+        ("1x1 of fours to 4", [1, 11, 13, 132], 4, 1, pointwise),
     ];
     let mut cases = Vec::new();
     for (name, x, outputs, kernel, window) in shapes {
@@ -397,7 +411,11 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(case.records(move |r, v| Ok(vec![convolution(r, v[0], v[1], v.get(2).copied(), window)?])));
         }
     }
-    for (name, [height, width, inputs, outputs]) in [("odd", [3, 5, 3, 5]), ("fours", [5, 8, 8, 68])] {
+    for (name, [height, width, inputs, outputs]) in [
+        ("odd", [3, 5, 3, 5]),
+        ("fours", [5, 8, 8, 68]),
+        ("fours to 3", [5, 7, 12, 3]),
+    ] {
         let case = Case::new(format!("convolution/{name} plus all"))
             .input(&[2, height, width, inputs], Fill::Normal(1.0))
             .input(&[3, 3, inputs, outputs], Fill::Normal(0.3))
