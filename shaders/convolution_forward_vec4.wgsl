@@ -1,11 +1,4 @@
 // convolution_forward.wgsl for channels in fours. A run is one place in the kernel.
-struct Parameters {
-    geometry: Geometry,
-    @align(16) has_bias: u32,
-    has_per_picture: u32,
-    has_residual: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<real1x4>;
 @group(0) @binding(2) var<storage, read> w: array<real2x4>;
 @group(0) @binding(3) var<storage, read> bias: array<real3x4>;

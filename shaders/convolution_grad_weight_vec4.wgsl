@@ -1,11 +1,5 @@
 // convolution_grad_weight.wgsl for channels in fours, and output rows and splits of fours of pixels: the four pixels that
 // a thread loads at a time then lie in one row. There is one run, the split's pixels.
-struct Parameters {
-    geometry: Geometry,
-    @align(16) splits: u32,
-    pixels_per_split: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<real1x4>;
 @group(0) @binding(2) var<storage, read> dy: array<real2x4>;
 @group(0) @binding(3) var<storage, read_write> partials: array<real3x4>; // [split][weight]

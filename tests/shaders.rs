@@ -71,10 +71,11 @@ fn specializations() -> Vec<(&'static str, Module, ModuleInfo, Vec<Call>)> {
         for variant in call.variants() {
             let name = variant.shader.name;
             let constants = variant.constants.iter().map(|&(name, value)| (name, value.to_bits()));
-            let (.., users) = all.entry((name, constants.collect::<Vec<_>>(), call.halves)).or_insert_with(|| {
-                let (module, info) = specialize(variant, call.halves);
-                (name, module, info, Vec::new())
-            });
+            let (.., users) =
+                all.entry((variant.shader.sources, constants.collect::<Vec<_>>(), call.halves)).or_insert_with(|| {
+                    let (module, info) = specialize(variant, call.halves);
+                    (name, module, info, Vec::new())
+                });
             users.push(call.clone());
         }
     }

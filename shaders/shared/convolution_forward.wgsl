@@ -1,13 +1,6 @@
 // y = x * w (+ bias + a value for each picture and channel + residual): a product of [output pixels] x [kernel row, kernel
 // column, input channel], gathered from x while it is loaded, with the weight as [kernel row, kernel column, input
 // channel] x [output channel].
-struct Parameters {
-    geometry: Geometry,
-    @align(16) has_bias: u32,
-    has_per_picture: u32,
-    has_residual: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<real1>;
 @group(0) @binding(2) var<storage, read> w: array<real2>;
 @group(0) @binding(3) var<storage, read> bias: array<real3>;

@@ -1,12 +1,6 @@
 // dw from x and dy: a product of [kernel row, kernel column, input channel] x [output pixel], gathered from x, with dy
 // as [output pixel] x [output channel]. The pixels are split into equal runs whose partial sums are added up by a
 // second kernel: in a fixed order, so that the result is the same every time.
-struct Parameters {
-    geometry: Geometry,
-    @align(16) splits: u32,
-    pixels_per_split: u32,
-}
-@group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<real1>;
 @group(0) @binding(2) var<storage, read> dy: array<real2>;
 @group(0) @binding(3) var<storage, read_write> partials: array<real3>; // [split][weight]

@@ -109,8 +109,7 @@ impl Loaded {
 
     /// The same storages with every call `times` times in a row instead.
     fn repeat(&mut self, plan: &Plan, times: usize, device: &mut dyn Device) -> Result<()> {
-        let calls = plan.calls.iter().cycle().take(times * plan.calls.len()).cloned().collect();
-        let repeated = device.load(&Plan { calls, ..plan.clone() })?;
+        let repeated = device.load(&plan.repeated(times))?;
         device.unload(std::mem::replace(&mut self.plan, repeated));
         Ok(())
     }

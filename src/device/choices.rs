@@ -14,14 +14,12 @@ use std::path::PathBuf;
 pub struct Choices(BTreeMap<String, String>);
 
 impl Choices {
-    /// No choices.
-    pub const fn none() -> Self {
-        Self(BTreeMap::new())
-    }
-
     /// The variant to compute a call with: the one chosen, else the first.
     pub fn variant_of(&self, call: &Call) -> Variant {
         let mut variants = call.variants();
+        if variants.len() == 1 {
+            return variants.swap_remove(0);
+        }
         let chosen = self.0.get(&call.key());
         let index = chosen.and_then(|chosen| variants.iter().position(|variant| variant.name == chosen));
         variants.swap_remove(index.unwrap_or(0))

@@ -44,7 +44,7 @@ pub trait Device {
     /// The device's.
     fn tune(&mut self, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
         let _ = (plans, watch);
-        Ok(Choices::none())
+        Ok(Choices::default())
     }
 
     /// What was chosen so far.

@@ -194,6 +194,11 @@ const TASK_ROWS: usize = 48;
 /// Depth over which sums stay in registers: a panel of it stays in the second cache.
 const TASK_DEPTH: usize = 512;
 
+/// Whether b consists of whole panels as it is, and need not be packed.
+fn has_panels(m: &Matmul) -> bool {
+    m.b.column == 1 && m.columns.is_multiple_of(PANEL)
+}
+
 /// Copies b's panels: from any strides, with zeros after the last column.
 fn pack(m: &Matmul, b: &[f32], panel: usize, into: &mut [f32]) {
     let columns = PANEL.min(m.columns - panel * PANEL);
@@ -278,8 +283,6 @@ pub(super) fn matmul(m: &Matmul, a: &[f32], b: &[f32], bias: Option<&[f32]>, c: 
         return;
     }
     let panels = m.columns.div_ceil(PANEL);
-    // Panels that are there already are not packed.
-    let packed = m.b.column != 1 || !m.columns.is_multiple_of(PANEL);
     let panel_len = m.depth * PANEL;
     // A single product is cut finer, so that the cores share it evenly.
     let blocks = m.rows.div_ceil(TASK_ROWS).max(if batches < 8 { 8 } else { 1 });
@@ -298,7 +301,7 @@ pub(super) fn matmul(m: &Matmul, a: &[f32], b: &[f32], bias: Option<&[f32]>, c: 
             parallel::simd(Rows { m, rows, a, b, bias, c, scratch });
         });
     };
-    if !packed {
+    if has_panels(m) {
         return parallel::for_tasks(batches * blocks, |task| {
             let data = b[m.first(m.b, task / blocks)..].as_ptr();
             of_rows(task, Right { data, panel: PANEL, row: m.b.row });
@@ -329,7 +332,7 @@ pub(super) fn matmul_here(m: &Matmul, a: &[f32], b: &[f32], c: &mut [f32]) {
     let panels = m.columns.div_ceil(PANEL);
     let panel = m.depth * PANEL;
     Scratch::with(|packed| {
-        let b = if m.b.column == 1 && m.columns.is_multiple_of(PANEL) {
+        let b = if has_panels(m) {
             Right { data: b.as_ptr(), panel: PANEL, row: m.b.row }
         } else {
             let all = packed.take(panels * panel);

@@ -147,6 +147,12 @@ impl Plan {
         (Self { calls: vec![Call { regions, ..call.clone() }], buffers, most_alive: 0 }, storages)
     }
 
+    /// The same calls `times` times in a row, in the same buffers: for measuring what is short.
+    pub fn repeated(&self, times: usize) -> Self {
+        let calls = self.calls.iter().cycle().take(times * self.calls.len()).cloned().collect();
+        Self { calls, ..self.clone() }
+    }
+
     /// In how many ways a GPU can run it: the most variants that one of its kernels has.
     pub fn variants(&self) -> usize {
         self.calls.iter().map(|call| call.variants().len()).max().unwrap_or(1)

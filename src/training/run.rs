@@ -195,6 +195,13 @@ impl Run {
         [self.trainer.plan(), self.sampler.plan()]
     }
 
+    /// What the run was computed with before, if that was on this device.
+    fn adopt_tuned(&self, device: &mut dyn Device) {
+        if let Some(choices) = self.tuned.choices_on(device) {
+            device.adopt(choices);
+        }
+    }
+
     /// Measures which variants of the run's kernels are fastest, unless the run was started with a choice; see
     /// [`Device::tune`].
     ///
@@ -202,7 +209,7 @@ impl Run {
     /// The device's.
     pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
         self.check_precision(device)?;
-        device.adopt(self.tuned.choices_on(device));
+        self.adopt_tuned(device);
         device.tune(&self.plans(), watch)
     }
 
@@ -223,7 +230,7 @@ impl Run {
     /// [`OutOfMemory`](Error::OutOfMemory) saying which batch would fit; the device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
         self.check_precision(device)?;
-        device.adopt(self.tuned.choices_on(device));
+        self.adopt_tuned(device);
         let loaded = self.trainer.load(device).and_then(|()| self.sampler.load(device));
         if let Err(Error::OutOfMemory(why)) = loaded {
             self.trainer.unload(device);

@@ -32,9 +32,8 @@ impl Tuned {
     }
 
     /// The choices, if they were made on this device; on another one they mean nothing.
-    pub(super) fn choices_on(&self, device: &dyn Device) -> &Choices {
-        static NONE: Choices = Choices::none();
-        if self.device == device.description() { &self.choices } else { &NONE }
+    pub(super) fn choices_on(&self, device: &dyn Device) -> Option<&Choices> {
+        (self.device == device.description()).then_some(&self.choices)
     }
 }
 

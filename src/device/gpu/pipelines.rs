@@ -12,8 +12,8 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-/// A shader's name, the bits of its constants, and its bindings that hold halves.
-type Key = (&'static str, Vec<(&'static str, u64)>, u32);
+/// A shader's texts (two variants may share a file), the bits of its constants, and the bindings that hold halves.
+type Key = (&'static [&'static str], Vec<(&'static str, u64)>, u32);
 
 pub(super) struct Pipelines {
     compiled: HashMap<Key, Pipeline>,
@@ -48,7 +48,8 @@ impl Pipelines {
     /// The pipeline of a call's variant, compiled if it is the first of its kind.
     pub(super) fn get(&mut self, device: &wgpu::Device, call: &Call, variant: &Variant) -> Result<Pipeline> {
         let Variant { shader, constants, .. } = variant;
-        let key = (shader.name, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect(), call.halves);
+        let key =
+            (shader.sources, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect(), call.halves);
         if let Some(pipeline) = self.compiled.get(&key) {
             return Ok(pipeline.clone());
         }

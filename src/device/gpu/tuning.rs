@@ -30,7 +30,7 @@ fn open_choices<'a>(gpu: &Gpu, plans: &[&'a Plan]) -> Vec<&'a Call> {
 pub(super) fn tune(gpu: &mut Gpu, plans: &[&Plan], watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
     let open = open_choices(gpu, plans);
     let begun = Instant::now();
-    let mut measured = Choices::none();
+    let mut measured = Choices::default();
     let mut winners: Vec<(&'static str, &'static str)> = Vec::new();
     for (done, call) in open.iter().enumerate() {
         let mut variants = call.variants();
@@ -118,8 +118,7 @@ impl<'a> Trial<'a> {
 
     /// The least time of the call, `times` of which are in a run.
     fn least(&self, gpu: &mut Gpu, times: u32, best: Option<Duration>) -> Result<Duration> {
-        let calls = self.plan.calls.iter().cycle().take(times as usize).cloned().collect();
-        let id = gpu.load(&Plan { calls, ..self.plan.clone() })?;
+        let id = gpu.load(&self.plan.repeated(times as usize))?;
         let timed = (|| {
             let run = |gpu: &mut Gpu| {
                 let begun = Instant::now();

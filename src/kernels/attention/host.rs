@@ -1,29 +1,21 @@
 //! The host's attention: blocks of the scores that stay in the cache, made and used by matrix products.
 
 use super::super::block_product::{Matrix, multiply};
+use super::super::product::Scratch;
 use super::super::softmax::fold;
 use super::super::vector::exp;
 use super::super::parallel::{self, vectorized};
 use super::flash::Sizes;
 use rayon::prelude::*;
-use std::cell::RefCell;
 
 /// Scores in a block: 128 KiB of them.
 const BLOCK: usize = 1 << 15;
 /// Rows of what a task writes, at most.
 const MOST: usize = 256;
 
-thread_local! {
-    /// Two blocks of scores of each thread, kept from call to call.
-    static SCORES: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
-}
-
+/// Lends `work` two blocks for scores, of this thread's memory.
 fn with_scores(work: impl FnOnce(&mut [f32], &mut [f32])) {
-    SCORES.with_borrow_mut(|[a, b]| {
-        a.resize(BLOCK, 0.0);
-        b.resize(BLOCK, 0.0);
-        work(a, b);
-    });
+    Scratch::with(|a| Scratch::with(|b| work(a.take(BLOCK), b.take(BLOCK))));
 }
 
 /// Rows of what a task writes, of `rows` in a picture: many, since the matrix product packs what a task walks over for

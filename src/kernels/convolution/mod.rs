@@ -67,7 +67,7 @@ impl<T: Real> Twin<T> for Forward {
 
 impl Kernel for Forward {
     fn shader(&self) -> Shader {
-        shader!("convolution_forward", "grid", "geometry", "tile", "convolution_forward")
+        shader!("convolution_forward", "grid", "geometry", "convolution_forward_sizes", "tile", "convolution_forward")
     }
     fn parameters(&self) -> Vec<u32> {
         let added = [self.has_bias, self.has_per_picture, self.has_residual].map(u32::from);
@@ -92,8 +92,8 @@ impl Kernel for Forward {
         let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
         if g.has_channels_in_fours() {
             let shaders = [
-                shader!("convolution_forward_vec4", "grid", "geometry", "tile_vec4"),
-                shader!("convolution_forward_vec4", "grid", "geometry", "tile_vec4_small"),
+                shader!("convolution_forward_vec4", "grid", "geometry", "convolution_forward_sizes", "tile_vec4"),
+                shader!("convolution_forward_vec4", "grid", "geometry", "convolution_forward_sizes", "tile_vec4_small"),
             ];
             variants.extend(vector_tiles(shaders, Vec::new(), |tile| self.tiles(tile)));
         }
@@ -102,12 +102,12 @@ impl Kernel for Forward {
             let sharers = (g.inputs / 4).next_power_of_two().min(8);
             let ways = [("few outputs", 1), ("few outputs shared", sharers)];
             variants.extend(ways.into_iter().take(sharers.min(2)).map(|(name, sharers)| {
-                let few = shader!("convolution_forward_few", "grid", "geometry");
+                let few = shader!("convolution_forward_few", "grid", "geometry", "convolution_forward_sizes");
                 let constants = vec![("outputs", g.outputs as f64), ("sharers", sharers as f64)];
                 Variant { constants, ..Variant::new(name, few, g.out_pixels().div_ceil(64 / sharers)) }
             }));
         }
-        let lanes = shader!("convolution_forward_lanes", "grid", "geometry", "lanes", "convolution_forward");
+        let lanes = shader!("convolution_forward_lanes", "grid", "geometry", "convolution_forward_sizes", "lanes", "convolution_forward");
         variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
         variants
     }
@@ -228,7 +228,7 @@ impl<T: Real> Twin<T> for GradWeight {
 
 impl Kernel for GradWeight {
     fn shader(&self) -> Shader {
-        shader!("convolution_grad_weight", "grid", "geometry", "tile", "convolution_grad_weight")
+        shader!("convolution_grad_weight", "grid", "geometry", "convolution_grad_weight_sizes", "tile", "convolution_grad_weight")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.geometry.parameters(), vec![self.splits as u32, self.pixels_per_split as u32]].concat()
@@ -249,13 +249,13 @@ impl Kernel for GradWeight {
         let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
         if g.has_channels_in_fours() && g.out_width().is_multiple_of(4) {
             let shaders = [
-                shader!("convolution_grad_weight_vec4", "grid", "geometry", "tile_vec4"),
-                shader!("convolution_grad_weight_vec4", "grid", "geometry", "tile_vec4_small"),
+                shader!("convolution_grad_weight_vec4", "grid", "geometry", "convolution_grad_weight_sizes", "tile_vec4"),
+                shader!("convolution_grad_weight_vec4", "grid", "geometry", "convolution_grad_weight_sizes", "tile_vec4_small"),
             ];
             let constants = vec![("out_height", g.out_height() as f64), ("out_width", g.out_width() as f64)];
             variants.extend(vector_tiles(shaders, constants, |tile| self.tiles(tile)));
         }
-        let lanes = shader!("convolution_grad_weight_lanes", "grid", "geometry", "lanes", "convolution_grad_weight");
+        let lanes = shader!("convolution_grad_weight_lanes", "grid", "geometry", "convolution_grad_weight_sizes", "lanes", "convolution_grad_weight");
         variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
         variants
     }
