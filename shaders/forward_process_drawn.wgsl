@@ -10,7 +10,7 @@ struct Parameters {
 @group(0) @binding(2) var<storage, read> x0: array<f32>;
 @group(0) @binding(3) var<storage, read_write> noisy: array<f32>;
 @group(0) @binding(4) var<storage, read_write> noise: array<f32>;
-@group(0) @binding(5) var<storage, read_write> timesteps: array<u32>;
+@group(0) @binding(5) var<storage, read_write> timesteps: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -40,6 +40,6 @@ fn main(
         noisy[first + 1u] = signal * x0[first + 1u] + deviation * normals.y;
     }
     if pair == 0u {
-        timesteps[picture] = timestep;
+        timesteps[picture] = f32(timestep);
     }
 }

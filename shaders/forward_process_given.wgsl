@@ -8,7 +8,7 @@ struct Parameters {
 @group(0) @binding(1) var<storage, read> tables: array<f32>; // [table 6][t]
 @group(0) @binding(2) var<storage, read> x0: array<f32>;
 @group(0) @binding(3) var<storage, read> noise: array<f32>;
-@group(0) @binding(4) var<storage, read> timesteps: array<u32>;
+@group(0) @binding(4) var<storage, read> timesteps: array<f32>;
 @group(0) @binding(5) var<storage, read_write> noisy: array<f32>;
 
 @compute @workgroup_size(256)
@@ -20,7 +20,7 @@ fn main(
     let first = group_number(group, groups) * 1024u + thread;
     let len = parameters.pictures * parameters.elements;
     for (var i = first; i < min(first + 1024u, len); i += 256u) {
-        let timestep = timesteps[i / parameters.elements];
+        let timestep = u32(timesteps[i / parameters.elements]);
         let signal = sqrt(tables[parameters.timesteps + timestep]);
         let deviation = sqrt(tables[2u * parameters.timesteps + timestep]);
         noisy[i] = signal * x0[i] + deviation * noise[i];

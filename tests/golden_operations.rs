@@ -203,17 +203,17 @@ fn no_golden_operation_is_left_out() {
 #[test]
 fn timestep_embeddings_are_diffusers() {
     let golden = Golden::open("ops");
-    let timesteps = &golden.get("temb/t").integers;
+    let timesteps = &golden.get("temb/t").data;
     devices::on_each(|device| {
         for (dim, flip, shift) in (0..8).map(|i| (32 + i / 4, i / 2 % 2, i % 2)) {
             let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos: flip == 1, freq_shift: shift };
             let mut r = Recorder::new();
-            let storage = Storage::u32("timesteps", timesteps.len());
+            let storage = Storage::f32("timesteps", timesteps.len());
             let value = r.input(&storage, &[timesteps.len()]);
             let y = timestep_embedding(&mut r, value, embedding).unwrap();
             let y = r.export("y", y);
             let plan = device.load(&r.finish()).unwrap();
-            device.upload_integers(&storage, 0, timesteps).unwrap();
+            device.upload(&storage, 0, timesteps).unwrap();
             device.run(plan, &Step::default()).unwrap();
 
             // diffusers' angles are products in single precision: at t = 999 they are off by up to 6e-5.

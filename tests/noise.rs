@@ -212,7 +212,7 @@ fn drawn_timesteps_are_uniform_and_the_noise_is_that_of_its_purpose() {
         for number in [0, 1] {
             let step = Step { step: number, first_picture: 9, ..Step::seeded(5) };
             device.run(plan, &step).unwrap();
-            let drawn_timesteps = device.download_integers(&timesteps).unwrap();
+            let drawn_timesteps = device.download(&timesteps).unwrap();
             let mut counts = [0u32; TIMESTEPS];
             drawn_timesteps.iter().for_each(|&t| counts[t as usize] += 1);
             let expected = (PICTURES / TIMESTEPS) as f64;

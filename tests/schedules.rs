@@ -132,7 +132,7 @@ fn forward_process_is_diffusers() {
         for (schedule, name) in SCHEDULES {
             let (shape, expected) = golden.get(&format!("add_noise/{name}/t_0_17_500_999")).nhwc();
             let inputs = ["x0", "noise"].map(|name| Storage::f32(name, x0.len()));
-            let timesteps = Storage::u32("timesteps", 4);
+            let timesteps = Storage::f32("timesteps", 4);
             let mut r = Recorder::new();
             let tables = schedule_tables(&mut r, tables_of(schedule, 1000));
             let [x0_value, noise_value] = inputs.each_ref().map(|storage| r.input(storage, &shape));
@@ -142,7 +142,7 @@ fn forward_process_is_diffusers() {
             let plan = device.load(&r.finish()).unwrap();
             device.upload(&inputs[0], 0, &x0).unwrap();
             device.upload(&inputs[1], 0, &noise).unwrap();
-            device.upload_integers(&timesteps, 0, &[0, 17, 500, 999]).unwrap();
+            device.upload(&timesteps, 0, &[0.0, 17.0, 500.0, 999.0]).unwrap();
             device.run(plan, &Step::default()).unwrap();
             let found = device.download(&noisy).unwrap();
             let difference = relative_difference(&found, &expected.iter().map(|&x| x.into()).collect::<Vec<_>>());

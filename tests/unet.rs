@@ -40,7 +40,7 @@ fn check_output_and_gradients(device: &mut dyn Device) {
     let (shape, x) = golden.get("in/x").nhwc();
     let (_, target) = golden.get("in/target").nhwc();
     let inputs = [Storage::f32("x", x.len()), Storage::f32("target", x.len()), Storage::f32("one", 1)];
-    let t = Storage::u32("t", 2);
+    let t = Storage::f32("t", 2);
     let mut r = Recorder::new();
     let [x_value, target_value] = [&inputs[0], &inputs[1]].map(|storage| r.input(storage, &shape));
     let t_value = r.input(&t, &[2]);
@@ -63,7 +63,7 @@ fn check_output_and_gradients(device: &mut dyn Device) {
     device.upload(&inputs[0], 0, &x).unwrap();
     device.upload(&inputs[1], 0, &target).unwrap();
     device.upload(&inputs[2], 0, &[1.0]).unwrap();
-    device.upload_integers(&t, 0, &golden.get("in/t").integers).unwrap();
+    device.upload(&t, 0, &golden.get("in/t").data).unwrap();
     device.run(id, &Step::default()).unwrap();
 
     assert_close("output", &device.download(&y).unwrap(), &golden.get("out/y").nhwc().1, 1e-4, 0.0);
@@ -124,7 +124,7 @@ fn check_training(device: &mut dyn Device) {
     let model = model(&golden);
     let (shape, x0) = golden.get("train/x0").nhwc();
     let inputs = [Storage::f32("x0", x0.len()), Storage::f32("noise", x0.len()), Storage::f32("one", 1)];
-    let t = Storage::u32("t", shape[0]);
+    let t = Storage::f32("t", shape[0]);
     let (plan, loss) = training_plan(&model, &shape, &inputs, &t);
     let id = device.load(&plan).unwrap();
     device.upload(&model.state.parameters, 0, &model.initial).unwrap();
@@ -134,7 +134,7 @@ fn check_training(device: &mut dyn Device) {
     let mut losses = Vec::new();
     for number in 0..5 {
         device.upload(&inputs[1], 0, &golden.get(&format!("train/noise{number}")).nhwc().1).unwrap();
-        device.upload_integers(&t, 0, &golden.get(&format!("train/t{number}")).integers).unwrap();
+        device.upload(&t, 0, &golden.get(&format!("train/t{number}")).data).unwrap();
         let step = Step {
             step: number,
             learning_rate: 1e-3,

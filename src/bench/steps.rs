@@ -30,8 +30,8 @@ fn upload(device: &mut dyn Device, storage: &Storage, fill: Fill) -> Result<()> 
     device.upload(storage, 0, &Input { shape: vec![storage.len()], fill, differentiate: false }.floats(0))
 }
 
-fn timesteps(batch: usize) -> Vec<u32> {
-    (0..batch).map(|picture| (picture * 997 % 1000) as u32).collect()
+fn timesteps(batch: usize) -> Vec<f32> {
+    (0..batch).map(|picture| (picture * 997 % 1000) as f32).collect()
 }
 
 /// Forward process, network, loss, backward, clipping, optimiser, moving average.
@@ -69,7 +69,7 @@ fn forward(network: &Reference, batch: usize) -> Result<Work> {
     let [height, width] = network.size();
     let shape = [batch, height, width, network.config.in_channels];
     let weights = Storage::f32("weights", unet.parameters().len());
-    let (x, t) = (Storage::f32("pictures", shape.iter().product()), Storage::u32("timesteps", batch));
+    let (x, t) = (Storage::f32("pictures", shape.iter().product()), Storage::f32("timesteps", batch));
     let mut r = Recorder::new();
     let (x_value, t_value) = (r.input(&x, &shape), r.input(&t, &[batch]));
     let mut net = Network {
@@ -84,7 +84,7 @@ fn forward(network: &Reference, batch: usize) -> Result<Work> {
     r.export("output", output);
     let prepare = move |device: &mut dyn Device| {
         device.upload(&weights, 0, &unet.parameters().initialize(0))?;
-        device.upload_integers(&t, 0, &timesteps(batch))?;
+        device.upload(&t, 0, &timesteps(batch))?;
         upload(device, &x, Fill::Normal(1.0))
     };
     Ok(Work { plan: r.finish(), step: any_step(), prepare: Box::new(prepare) })
@@ -104,7 +104,7 @@ pub(super) fn sample(network: &Reference, batch: usize) -> Result<Work> {
             match storage.name() {
                 "weights" => device.upload(storage, 0, &unet.parameters().initialize(0))?,
                 "pictures" => upload(device, storage, Fill::Normal(1.0))?,
-                "timesteps" => device.upload_integers(storage, 0, &timesteps(batch))?,
+                "timesteps" => device.upload(storage, 0, &timesteps(batch))?,
                 _ => {}
             }
         }

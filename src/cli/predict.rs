@@ -4,6 +4,7 @@ use super::device::DeviceFlag;
 use super::sample::{to_nchw, to_nhwc};
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
 use crate::error::{Error, Result};
+use crate::kernels::timestep_embedding::LARGEST_TIMESTEP;
 use crate::nn::{Network, Recompute};
 use crate::plan::{Recorder, Step, Storage};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 /// Runs the network once on tensors from a file
 #[derive(clap::Args)]
 #[command(after_help = "Example: aquatint predict runs/digits --input in.safetensors --output out.safetensors\n\n\
-    The input holds `sample` (f32, [N, C, H, W]), `timestep` (i64, [N]) and, for a conditional model, \
+    The input holds `sample` (f32, [N, C, H, W]), `timestep` (i64 or f32, [N]) and, for a conditional model, \
     `class_labels` (i64, [N]); the output holds `output` (f32, [N, C, H, W]).")]
 pub(super) struct Predict {
     /// A model folder: a run's, or one in diffusers' layout
@@ -47,22 +48,29 @@ impl Predict {
             return Err(Error::input(format!("{source}: tensor sample is not finite")));
         }
         config.check_size(height, width, &source)?;
-        let integers = |name: &str, below: usize| -> Result<Vec<u32>> {
+        let list = |name: &str, allowed: &dyn Fn(f32) -> bool, expected: &str| -> Result<&Vec<f32>> {
             let (found, data) = file.get(name, &self.input)?;
             if *found != [n] {
                 return Err(Error::input(format!("{source}: tensor {name} has shape {found:?}, expected [{n}]")));
             }
-            match data.iter().find(|value| !(0.0..below as f32).contains(*value) || value.fract() != 0.0) {
-                Some(bad) => Err(Error::input(format!("{source}: {name} holds {bad}, expected 0 to {}", below - 1))),
-                None => Ok(data.iter().map(|&value| value as u32).collect()),
+            match data.iter().find(|&&value| !allowed(value)) {
+                Some(bad) => Err(Error::input(format!("{source}: {name} holds {bad}, expected {expected}"))),
+                None => Ok(data),
             }
         };
-        let timesteps = integers("timestep", model.scheduler.num_train_timesteps)?;
-        let labels = config.num_class_embeds.map(|classes| integers("class_labels", classes)).transpose()?;
+        let timesteps = list("timestep", &|t| (0.0..LARGEST_TIMESTEP).contains(&t), "0 to 2^24")?;
+        let labels = match config.num_class_embeds {
+            None => None,
+            Some(classes) => {
+                let allowed = |label: f32| (0.0..classes as f32).contains(&label) && label.fract() == 0.0;
+                let labels = list("class_labels", &allowed, &format!("whole numbers from 0 to {}", classes - 1))?;
+                Some(labels.iter().map(|&label| label as u32).collect::<Vec<_>>())
+            }
+        };
 
         let storage = |name: &str, len: usize| Storage::f32(name, len);
         let (weights, x) = (storage("weights", model.weights.len()), storage("sample", sample.len()));
-        let (t, classes) = (Storage::u32("timesteps", n), Storage::u32("class labels", n));
+        let (t, classes) = (storage("timesteps", n), Storage::u32("class labels", n));
         let mut r = Recorder::new();
         let x_value = r.input(&x, &[n, height, width, channels]);
         let t_value = r.input(&t, &[n]);
@@ -83,7 +91,7 @@ impl Predict {
         let id = device.load(&plan)?;
         device.upload(&weights, 0, &model.weights)?;
         device.upload(&x, 0, &to_nhwc(sample, [n, channels, height, width]))?;
-        device.upload_integers(&t, 0, &timesteps)?;
+        device.upload(&t, 0, timesteps)?;
         if let Some(labels) = labels {
             device.upload_integers(&classes, 0, &labels)?;
         }

@@ -75,7 +75,7 @@ impl Sampler {
         let shape = [batch, height, width, config.in_channels];
         let len = shape.iter().product();
         let x = Storage::f32("pictures", len);
-        let (timesteps, labels) = (Storage::u32("timesteps", batch), Storage::u32("labels", batch));
+        let (timesteps, labels) = (Storage::f32("timesteps", batch), Storage::u32("labels", batch));
 
         let mut r = Recorder::new();
         let tables = schedule_tables(&mut r, scheduler.tables());
@@ -204,7 +204,7 @@ impl Sampler {
                 device.upload_integers(&self.labels, 0, &labels[first..first + wanted])?;
             }
             for (done, &(timestep, previous_timestep)) in timesteps.iter().enumerate() {
-                device.upload_integers(&self.timesteps, 0, &vec![timestep; self.batch])?;
+                device.upload(&self.timesteps, 0, &vec![timestep as f32; self.batch])?;
                 let add_noise = u32::from(timestep > 0);
                 device.run(loaded.step, &Step { timestep, previous_timestep, add_noise, ..step })?;
                 let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());

@@ -5,7 +5,7 @@ use super::random::{Purpose, normal, picture_key, threefry2x32};
 use super::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, Table, schedule_tables};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
 
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
@@ -20,8 +20,8 @@ impl Sizes {
         vec![self.pictures as u32, self.elements as u32, self.timesteps as u32]
     }
 
-    fn noisy<T: Real>(&self, tables: &[T], timestep: u32, x0: T, noise: T) -> T {
-        let at = |table: Table| tables[table as usize * self.timesteps + timestep as usize];
+    fn noisy<T: Real>(&self, tables: &[T], timestep: usize, x0: T, noise: T) -> T {
+        let at = |table: Table| tables[table as usize * self.timesteps + timestep];
         at(Table::AlphasCumprod).sqrt() * x0 + at(Table::OneMinusAlphasCumprod).sqrt() * noise
     }
 }
@@ -33,18 +33,19 @@ struct Drawn(Sizes);
 impl<T: Real> Twin<T> for Drawn {
     fn twin(&self, io: &mut Bindings<T>) {
         let (tables, x0, step) = (io.read(0), io.read(1), io.step());
-        let (noisy, noise, timesteps) = (io.write(2), io.write(3), io.write_integers(4));
+        let (noisy, noise, timesteps) = (io.write(2), io.write(3), io.write(4));
         let Sizes { elements, .. } = self.0;
         let Step { seed, step, first_picture, .. } = *step;
         for (picture, timestep) in timesteps.iter_mut().enumerate() {
             let number = first_picture.wrapping_add(picture as u32);
             let timestep_key = picture_key(seed, Purpose::TrainingTimestep, number);
-            *timestep = threefry2x32(timestep_key, [step, 0])[0] % self.0.timesteps as u32;
+            let drawn = threefry2x32(timestep_key, [step, 0])[0] as usize % self.0.timesteps;
+            *timestep = T::from_usize(drawn);
             let noise_key = picture_key(seed, Purpose::TrainingNoise, number);
             for element in 0..elements {
                 let i = picture * elements + element;
                 noise[i] = normal(noise_key, step, element);
-                noisy[i] = self.0.noisy(tables, *timestep, x0[i], noise[i]);
+                noisy[i] = self.0.noisy(tables, drawn, x0[i], noise[i]);
             }
         }
     }
@@ -65,7 +66,7 @@ impl Kernel for Drawn {
             Binding::read(len),
             Binding::write(len),
             Binding::write(len),
-            Binding::write(pictures).integers(),
+            Binding::write(pictures),
         ]
     }
     fn groups(&self) -> usize {
@@ -79,10 +80,10 @@ struct Given(Sizes);
 
 impl<T: Real> Twin<T> for Given {
     fn twin(&self, io: &mut Bindings<T>) {
-        let (tables, x0, noise, timesteps) = (io.read(0), io.read(1), io.read(2), io.read_integers(3));
+        let (tables, x0, noise, timesteps) = (io.read(0), io.read(1), io.read(2), io.read(3));
         let noisy = io.write(4);
         for i in 0..noisy.len() {
-            noisy[i] = self.0.noisy(tables, timesteps[i / self.0.elements], x0[i], noise[i]);
+            noisy[i] = self.0.noisy(tables, timesteps[i / self.0.elements].as_f64() as usize, x0[i], noise[i]);
         }
     }
 }
@@ -101,7 +102,7 @@ impl Kernel for Given {
             Binding::read(TABLES * timesteps),
             pixels,
             pixels,
-            Binding::read(pictures).integers(),
+            Binding::read(pictures),
             Binding::write(pictures * elements),
         ]
     }
@@ -138,7 +139,7 @@ pub fn forward_process(r: &mut Recorder, tables: Value, x0: Value) -> Result<Noi
     let sizes = sizes(r, tables, x0)?;
     let shape = r.shape(x0).to_vec();
     let (sample, noise) = (r.f32(&shape), r.f32(&shape));
-    let timesteps = r.value(Element::U32, &[sizes.pictures]);
+    let timesteps = r.f32(&[sizes.pictures]);
     r.call(Drawn(sizes), &[tables, x0, sample, noise, timesteps]);
     Ok(Noisy { sample, noise, timesteps })
 }
@@ -180,7 +181,7 @@ pub(super) fn cases() -> Vec<Case> {
             Case::new(format!("forward_process/given {shape:?}"))
                 .constant(&shape, Fill::Uniform(-1.0, 1.0))
                 .constant(&shape, Fill::Normal(1.0))
-                .constant(&shape[..1], Fill::Integers(vec![0, 999, 500]))
+                .constant(&shape[..1], Fill::Floats(vec![0.0, 999.0, 500.0]))
                 .records(move |r, v| {
                     let tables = schedule_tables(r, linear);
                     Ok(vec![add_noise(r, tables, v[0], v[1], v[2])?])

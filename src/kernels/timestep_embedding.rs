@@ -3,11 +3,13 @@
 
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
 use std::f64::consts::TAU;
 
 /// Most frequencies: what the shader's uniform block has room for.
 const MOST_FREQUENCIES: usize = 1024;
+/// Timesteps are below this: single precision tells whole ones apart up to here.
+pub const LARGEST_TIMESTEP: f32 = 16_777_216.0;
 /// A whole turn, in the units of a phase.
 const TURN: f64 = 4_294_967_296.0;
 
@@ -27,8 +29,8 @@ impl SinusoidalEmbedding {
         self.dim / 2
     }
 
-    /// The frequencies in 2^-32 turns a timestep. A timestep times such a number, in wrapping integers, is the angle
-    /// less its whole turns: nothing is lost as in reducing a large float.
+    /// The frequencies in 2^-32 turns a timestep. A whole timestep times such a number, in wrapping integers, is the
+    /// angle less its whole turns: nothing is lost as in reducing a large float.
     fn phases(&self) -> impl ExactSizeIterator<Item = u32> + use<> {
         let last = (self.frequencies() - self.freq_shift) as f64;
         (0..self.frequencies()).map(move |i| (10_000_f64.powf(-(i as f64) / last) / TAU * TURN).round() as u32)
@@ -45,14 +47,15 @@ struct Sinusoids {
 impl<T: Real> Twin<T> for Sinusoids {
     fn twin(&self, io: &mut Bindings<T>) {
         let SinusoidalEmbedding { dim, flip_sin_to_cos, .. } = self.embedding;
-        let (timesteps, y) = (io.read_integers(0), io.write(1));
+        let (timesteps, y) = (io.read(0), io.write(1));
         for (y, &timestep) in y.chunks_exact_mut(dim).zip(timesteps) {
             y.fill(T::zero());
             let (low, high) = y.split_at_mut(self.embedding.frequencies());
             let (sines, cosines) = if flip_sin_to_cos { (high, low) } else { (low, high) };
             for ((sine, cosine), phase) in sines.iter_mut().zip(cosines).zip(self.embedding.phases()) {
-                let angle = f64::from(timestep.wrapping_mul(phase)) / TURN * TAU;
-                (*sine, *cosine) = T::from_f64(angle).sin_cos();
+                let (whole, part) = (timestep.as_f64().floor(), timestep.as_f64().fract());
+                let turns = f64::from((whole as u32).wrapping_mul(phase)) + part * f64::from(phase);
+                (*sine, *cosine) = T::from_f64(turns / TURN * TAU).sin_cos();
             }
         }
     }
@@ -71,7 +74,7 @@ impl Kernel for Sinusoids {
         words
     }
     fn bindings(&self) -> Vec<Binding> {
-        vec![Binding::read(self.timesteps).integers(), Binding::write(self.timesteps * self.embedding.dim)]
+        vec![Binding::read(self.timesteps), Binding::write(self.timesteps * self.embedding.dim)]
     }
     fn groups(&self) -> usize {
         (self.timesteps * self.embedding.dim).div_ceil(1024)
@@ -81,17 +84,13 @@ impl Kernel for Sinusoids {
     }
 }
 
-/// Sinusoidal embedding of timesteps (integers, `[N]`): `[N, dim]`. Has no gradient.
+/// Sinusoidal embedding of timesteps `[N]`, from 0 to below [`LARGEST_TIMESTEP`] and not necessarily whole: `[N, dim]`. Has no gradient.
 ///
 /// # Errors
-/// [`Shape`](Error::Shape) if the timesteps are not a list of integers, or `dim` is too small or too large.
+/// [`Shape`](Error::Shape) if the timesteps are not a list, or `dim` is too small or too large.
 pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: SinusoidalEmbedding) -> Result<Value> {
     const OP: &str = "timestep_embedding";
     let [count] = r.dims(OP, timesteps)?;
-    if r.element(timesteps) != Element::U32 {
-        let message = format!("found timesteps of {:?}, expected integers", r.element(timesteps));
-        return Err(Error::Shape { op: OP, message });
-    }
     let frequencies = embedding.frequencies();
     if frequencies <= embedding.freq_shift || frequencies > MOST_FREQUENCIES {
         let message = format!("found {embedding:?}, expected dim / 2 above freq_shift and at most {MOST_FREQUENCIES}");
@@ -102,25 +101,25 @@ pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: Sinusoi
     Ok(y)
 }
 
-/// Even and odd sizes in every layout, the least and the most frequencies, more than one workgroup, and timesteps that
-/// no float holds.
+/// Even and odd sizes in every layout, the least and the most frequencies, more than one workgroup, the largest
+/// timesteps, and some between whole ones.
 pub(super) fn cases() -> Vec<Case> {
-    let case = |dim: usize, flip_sin_to_cos: bool, freq_shift: usize, timesteps: Vec<u32>| {
+    let case = |dim: usize, flip_sin_to_cos: bool, freq_shift: usize, timesteps: Vec<f32>| {
         let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift };
         let name = format!("timestep_embedding/{dim} flip {flip_sin_to_cos} shift {freq_shift}, {}", timesteps.len());
         Case::new(name)
-            .constant(&[timesteps.len()], Fill::Integers(timesteps))
+            .constant(&[timesteps.len()], Fill::Floats(timesteps))
             .records(move |r, v| Ok(vec![timestep_embedding(r, v[0], embedding)?]))
     };
     let mut cases = vec![
-        case(2, false, 0, vec![7]),
-        case(2049, true, 1, vec![999, 3]),
-        case(128, true, 0, (0..1000).step_by(37).collect()),
-        case(32, false, 1, vec![16_777_217, 4_294_967_295]),
+        case(2, false, 0, vec![7.0]),
+        case(2049, true, 1, vec![999.0, 3.0]),
+        case(128, true, 0, (0..1000).step_by(37).map(|t| t as f32).collect()),
+        case(32, false, 1, vec![16_777_215.0, 8_388_607.5, 998.999, 0.25, 1e-6]),
     ];
     for dim in [32, 33] {
         for (flip, shift) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
-            cases.push(case(dim, flip, shift, vec![0, 1, 10, 500, 999]));
+            cases.push(case(dim, flip, shift, vec![0.0, 1.0, 10.0, 500.0, 999.0]));
         }
     }
     cases

@@ -32,7 +32,7 @@ impl Golden {
             let (data, integers) = match view.dtype() {
                 Dtype::F64 => (f64s().map(|x| x as f32).collect(), vec![]),
                 Dtype::F32 => (f32s().collect(), vec![]),
-                Dtype::I32 => (vec![], i32s().map(|x| x as u32).collect()),
+                Dtype::I32 => (i32s().map(|x| x as f32).collect(), i32s().map(|x| x as u32).collect()),
                 other => panic!("golden files hold no {other:?}"),
             };
             Tensor { shape: view.shape().to_vec(), data, integers }
