@@ -1,4 +1,4 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`, `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `info`, `devices`, `check`, `bench`.
 
 mod bench;
 mod check;
@@ -6,6 +6,7 @@ mod demo;
 mod device;
 mod devices;
 mod evaluate;
+mod info;
 mod output;
 mod predict;
 mod progress;
@@ -31,6 +32,7 @@ enum Command {
     Sample(sample::Sample),
     Predict(predict::Predict),
     Evaluate(evaluate::Evaluate),
+    Info(info::Info),
     Devices(devices::Devices),
     Check(check::Check),
     Bench(bench::BenchCommand),
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Info(info) => info.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),

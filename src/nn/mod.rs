@@ -3,6 +3,7 @@
 mod attention_block;
 mod config;
 mod diffusers_class;
+mod forward;
 mod layers;
 mod parameters;
 mod resnet_block;
@@ -10,6 +11,7 @@ mod unet;
 
 pub use config::{BlockType, SampleSize, UNetConfig};
 pub(crate) use diffusers_class::DiffusersClass;
+pub use forward::Forward;
 pub use layers::{Network, Recompute};
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
 pub use unet::UNet;

@@ -14,13 +14,17 @@ warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
 
+import back  # noqa: E402
+import committed  # noqa: E402
 import configs  # noqa: E402
+import openai  # noqa: E402
 import program as aquatint  # noqa: E402
 import reference  # noqa: E402
 
 FORWARD, CHAIN = 1e-4, 1e-3
 # A chain in which rounding alone grows to this says nothing about either program.
 CHAOS = CHAIN / 3
+OTHERS = {"openai": openai, "back": back}
 # The cases that also run on the GPU.
 ON_GPU = ["plain", "ddpm-cifar", "resnet-resampling", "skip", "fourier", "scale-shift", "classes", "learned-range",
           "zero-snr", "thresholding"]
@@ -68,6 +72,8 @@ def work(task):
     """In a worker: a fixed case, or the first possible one of a random slot's attempts."""
     kind, what, options = task
     torch.set_num_threads(1)
+    if kind in OTHERS:
+        return compare_other(kind, what, options)
     if kind == "case":
         return compare(what, options, devices_for(what["name"], options))
     for attempt in range(what, 1_000_000, max(options.count, 1)):
@@ -77,6 +83,27 @@ def work(task):
             if "chaos" not in row:
                 return row
     raise AssertionError("no possible configuration in a million")
+
+
+def compare_other(kind, name, options):
+    """The row of a case that begins with the program or with another one's checkpoint."""
+    folder = options.folder / name
+    shutil.rmtree(folder, ignore_errors=True)
+    row = dict(name=name, errors={}, problems=[])
+    try:
+        row["errors"] = dict(OTHERS[kind].compare(name.removeprefix("openai-"), options.program, folder))
+        for computation, error in row["errors"].items():
+            if not error <= tolerance_of(computation):
+                row["problems"].append(f"{computation}: {error:.1e}, expected at most {tolerance_of(computation):.0e}")
+    except (aquatint.Failed, OSError, ValueError, RuntimeError, Warning) as error:
+        row["problems"].append(f"{type(error).__name__}: {error}")
+    if not row["problems"] and not options.keep:
+        shutil.rmtree(folder)
+    return row
+
+
+def tolerance_of(computation):
+    return CHAIN if computation[-1].isdigit() else FORWARD
 
 
 def devices_for(name, options):
@@ -90,19 +117,25 @@ def tasks(options):
         return [("case", configs.randomly(int(seed), int(attempt)), options)]
     fixed = [("case", case, options) for case in configs.fixed() if options.only in (None, case["name"])]
     randoms = [] if options.only else [("random", slot, options) for slot in range(options.count)]
-    return fixed + randoms
+    others = [("openai", f"openai-{name}", options) for name in openai.CASES] + [("back", name, options) for name in back.CASES]
+    others = [task for task in others if options.only in (None, task[1])]
+    return fixed + others + randoms
+
+
+def name_of(row):
+    return row["name"] if "name" in row else row["case"]["name"]
 
 
 def report(row):
     """A case's line."""
-    case = row["case"]
     if "chaos" in row:
         chain, floor = row["chaos"]
         problem = f"rounding alone grows to {floor:.1e} in {chain[0]}-{chain[1]}: the case says nothing"
         row.update(errors={}, problems=[problem])
+    about = f"  [{configs.differences(row['case'])}]" if "case" in row else ""
     verdict = "FAILED" if row["problems"] else "ok"
     numbers = ", ".join(f"{name} {error:.1e}" for name, error in row["errors"].items())
-    print(f"{verdict:6} {case['name']:20} {numbers}  [{configs.differences(case)}]", flush=True)
+    print(f"{verdict:6} {name_of(row):20} {numbers}{about}", flush=True)
     for problem in row["problems"]:
         print(f"       {problem}", flush=True)
 
@@ -113,9 +146,8 @@ def summary(rows, seconds):
     print(f"\n{'':24} {'cases':>5} {'largest':>9} {'median':>9}  tolerance")
     for name in names:
         found = sorted(row["errors"][name] for row in rows if name in row["errors"])
-        tolerance = FORWARD if name.endswith("predict") else CHAIN
-        print(f"{name:24} {len(found):5} {found[-1]:9.1e} {found[len(found) // 2]:9.1e}  {tolerance:.0e}")
-    failed = [row["case"]["name"] for row in rows if row["problems"]]
+        print(f"{name:24} {len(found):5} {found[-1]:9.1e} {found[len(found) // 2]:9.1e}  {tolerance_of(name):.0e}")
+    failed = [name_of(row) for row in rows if row["problems"]]
     print(f"{len(rows) - len(failed)} of {len(rows)} cases agree ({seconds:.0f} s)")
     return failed
 
@@ -131,6 +163,9 @@ def main():
     parser.add_argument("--folder", type=Path, default=aquatint.REPOSITORY / "target/parity/cases")
     parser.add_argument("--write-cases", action="store_true", help="write the cases of tests/parity.rs")
     options = parser.parse_args()
+    if options.write_cases:
+        committed.write(aquatint.REPOSITORY / "tests/parity/cases")
+        return
     print(f"seed {options.seed}, {options.count} random configurations", flush=True)
     started = time.monotonic()
     rows = []

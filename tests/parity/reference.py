@@ -163,10 +163,11 @@ def saved_scheduler(case, folder):
 
 
 def make_noise(case, steps):
-    """x_T, and the noise of every step."""
+    """x_T, and the noise of every step, as a file of halves can hold it; fewer steps have the first of the same."""
     generator = torch.Generator().manual_seed(zlib.crc32(case["name"].encode()) + 2)
     shape = [case["pictures"], case["unet"]["in_channels"], *size_of(case["unet"])]
-    return torch.randn(shape, generator=generator), torch.randn([steps, *shape], generator=generator)
+    initial = torch.randn(shape, generator=generator)
+    return initial, torch.stack([torch.randn(shape, generator=generator).half().float() for _ in range(steps)])
 
 
 def run_chain(case, unet, folder, chain, dtype=torch.float32):
