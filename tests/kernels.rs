@@ -108,7 +108,7 @@ impl Pair {
         all_passed(&outcomes)?;
         let built = build_in(case, Position::Alone, activations).map_err(text)?;
         for variant in guarded.variant_numbers(&built.plan) {
-            let names = built.plan.variant_names(variant);
+            let names = guarded.variant_names(&built.plan, variant);
             guarded.force_variant(Some(variant));
             checked.force_variant(Some(variant));
             let unchecked = run(case, &built, guarded).map_err(text)?;
