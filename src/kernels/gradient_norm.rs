@@ -2,7 +2,7 @@
 
 use super::total::{PER_PARTIAL, total};
 use super::{Case, Fill, parallel};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Storage, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Storage, Twin, Value, elementwise};
 
 /// Elements of a flat buffer that one dispatch binds: 64 MiB, within every device's limits.
 pub const CHUNK: usize = 1 << 24;
@@ -29,7 +29,7 @@ impl<T: Real> Twin<T> for SumOfSquares {
 
 impl Kernel for SumOfSquares {
     fn shader(&self) -> Shader {
-        shader!("sum_of_squares", "grid", "reduce")
+        elementwise!(self.len, "sum_of_squares", "grid", "reduce")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]
