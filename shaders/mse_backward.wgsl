@@ -14,9 +14,9 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first = group_number(group, groups) * (1024u / together) + thread;
+    let first = group_number(group, groups) * 1024u + thread;
     let scale = upstream[0] * 2.0 / f32(parameters.len);
-    for (var i = first; i < min(first + 1024u / together, parameters.len / together); i += 256u) {
-        dx[i] = real4(scale * (number(x[i]) - number(goal[i])));
+    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+        dx[i] = real4(scale * (f32(x[i]) - f32(goal[i])));
     }
 }

@@ -13,16 +13,15 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let partial = group_number(group, groups);
-    let first = partial * 4096u;
-    var sum = number(0.0);
-    let last = min(first + 4096u, parameters.len) / together;
-    for (var i = first / together + thread; i < last; i += 256u) {
-        let difference = number(x[i]) - number(goal[i]);
+    let number = group_number(group, groups);
+    let first = number * 4096u;
+    var sum = 0.0;
+    for (var i = first + thread; i < min(first + 4096u, parameters.len); i += 256u) {
+        let difference = f32(x[i]) - f32(goal[i]);
         sum += difference * difference;
     }
-    let all = sum_over_group(sum_of(sum), thread);
+    let all = sum_over_group(sum, thread);
     if thread == 0u && first < parameters.len {
-        partials[partial] = all;
+        partials[number] = all;
     }
 }

@@ -13,8 +13,8 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first = group_number(group, groups) * (1024u / together) + thread;
-    for (var i = first; i < min(first + 1024u / together, parameters.len / together); i += 256u) {
-        dx[i] = real3(number(dy[i]) * silu_slope(number(x[i])));
+    let first = group_number(group, groups) * 1024u + thread;
+    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+        dx[i] = real3(f32(dy[i]) * silu_slope(f32(x[i])));
     }
 }

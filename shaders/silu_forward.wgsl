@@ -12,8 +12,8 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first = group_number(group, groups) * (1024u / together) + thread;
-    for (var i = first; i < min(first + 1024u / together, parameters.len / together); i += 256u) {
-        y[i] = real2(silu_of(number(x[i])));
+    let first = group_number(group, groups) * 1024u + thread;
+    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+        y[i] = real2(silu_of(f32(x[i])));
     }
 }

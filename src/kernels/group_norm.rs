@@ -167,7 +167,7 @@ impl<T: Real> Twin<T> for Apply {
 
 impl Kernel for Apply {
     fn shader(&self) -> Shader {
-        shader!("group_norm_apply", "ones", "grid", "silu", "group_norm")
+        shader!("group_norm_apply", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.sizes.parameters(), self.affine.parameters()].concat()
@@ -261,7 +261,7 @@ impl<T: Real> Twin<T> for BackwardSums {
 
 impl Kernel for BackwardSums {
     fn shader(&self) -> Shader {
-        shader!("group_norm_backward_sums", "ones", "grid", "silu", "group_norm")
+        shader!("group_norm_backward_sums", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.sizes.parameters(), self.affine.parameters()].concat()
@@ -356,7 +356,7 @@ impl<T: Real> Twin<T> for BackwardInput {
 
 impl Kernel for BackwardInput {
     fn shader(&self) -> Shader {
-        shader!("group_norm_backward_input", "ones", "grid", "silu", "group_norm")
+        shader!("group_norm_backward_input", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
         [self.sizes.parameters(), self.affine.parameters()].concat()

@@ -3,7 +3,7 @@
 use super::total::{PER_PARTIAL, total};
 use super::{Case, Fill, parallel};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, elementwise};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
 
 /// Sums of (x - target)^2 over runs of 4096 elements.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ impl<T: Real> Twin<T> for Forward {
 
 impl Kernel for Forward {
     fn shader(&self) -> Shader {
-        elementwise!(self.len, "mse_forward", "grid", "reduce")
+        shader!("mse_forward", "grid", "reduce")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]
@@ -54,7 +54,7 @@ impl<T: Real> Twin<T> for Backward {
 
 impl Kernel for Backward {
     fn shader(&self) -> Shader {
-        elementwise!(self.len, "mse_backward", "grid")
+        shader!("mse_backward", "grid")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]

@@ -3,7 +3,7 @@
 use super::vector::sigmoid;
 use super::{Case, Fill, parallel};
 use crate::error::Result;
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, elementwise};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
 
 /// x sigmoid(x).
 pub(super) fn silu_of<T: Real>(x: T) -> T {
@@ -33,7 +33,7 @@ impl<T: Real> Twin<T> for Forward {
 
 impl Kernel for Forward {
     fn shader(&self) -> Shader {
-        elementwise!(self.len, "silu_forward", "grid", "silu")
+        shader!("silu_forward", "grid", "silu")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]
@@ -71,7 +71,7 @@ impl<T: Real> Twin<T> for Backward {
 
 impl Kernel for Backward {
     fn shader(&self) -> Shader {
-        elementwise!(self.len, "silu_backward", "grid", "silu")
+        shader!("silu_backward", "grid", "silu")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]
