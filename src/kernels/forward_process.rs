@@ -5,7 +5,7 @@ use super::random::{Purpose, normal, picture_key, threefry2x32};
 use super::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, Table, schedule_tables};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, elementwise, shader};
 
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
@@ -53,7 +53,7 @@ impl<T: Real> Twin<T> for Drawn {
 
 impl Kernel for Drawn {
     fn shader(&self) -> Shader {
-        shader!("forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
+        elementwise!(self.0.elements, "forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
     }
     fn parameters(&self) -> Vec<u32> {
         self.0.parameters()
@@ -70,7 +70,7 @@ impl Kernel for Drawn {
         ]
     }
     fn groups(&self) -> usize {
-        (self.0.pictures * self.0.elements.div_ceil(2)).div_ceil(256)
+        (self.0.pictures * self.0.elements.div_ceil(4)).div_ceil(256)
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn cases() -> Vec<Case> {
     let linear =
         ScheduleTables { schedule: BetaSchedule::Linear, timesteps: 1000, beta_start: 1e-4, beta_end: 0.02 };
     let mut cases = Vec::new();
-    for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1]] {
+    for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1], [2, 7, 3, 2], [3, 20, 20, 3]] {
         let step = Step { step: 7, first_picture: 64, ..Step::seeded(99) };
         cases.push(
             Case::new(format!("forward_process/drawn {shape:?}"))
