@@ -293,12 +293,14 @@ fn sampling_and_predicting() {
         let one = |name: &str, value: f32| (name.to_string(), vec![2], vec![value; 2]);
         write_tensors(&input, &[sample, one("timestep", t), one("class_labels", class)], &[]).unwrap();
     };
-    tensors(999.0, 9.0, &[2, 1, 8, 8]);
-    assert!(aquatint(&predict).status.success());
+    for between in [998.5, 999.0] {
+        tensors(between, 9.0, &[2, 1, 8, 8]);
+        assert!(aquatint(&predict).status.success());
+    }
     assert_eq!(read_tensors(&output).unwrap().tensors["output"].0, [2, 1, 8, 8]);
     for (t, class, shape, words) in [
-        (1000.0, 0.0, &[2, 1, 8, 8][..], &["timestep", "1000"][..]),
-        (0.5, 0.0, &[2, 1, 8, 8], &["timestep", "0.5"]),
+        (16_777_216.0, 0.0, &[2, 1, 8, 8][..], &["timestep", "16777216"][..]),
+        (-1.0, 0.0, &[2, 1, 8, 8], &["timestep", "-1"]),
         (0.0, 10.0, &[2, 1, 8, 8], &["class_labels", "10"]),
         (0.0, 0.0, &[2, 3, 8, 8], &["sample", "[2, 3, 8, 8]"]),
         (0.0, 0.0, &[2, 1, 8, 7], &["8x7"]),

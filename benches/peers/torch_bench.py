@@ -42,6 +42,8 @@ parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "vulkan")
 parser.add_argument("--variant", default="plain", metavar="A+B", help=f"any of {', '.join(VARIANTS)}, joined with +")
 parser.add_argument("--seconds", type=float, default=3, help="how long to repeat a case, at least once")
 parser.add_argument("--flops", action="store_true", help="count the operations of a U-Net instead of timing it")
+parser.add_argument("--memory", action="store_true",
+                    help="the most bytes of tensors in a U-Net's training step, by PyTorch's MemTracker: nothing is run")
 args = parser.parse_args()
 variant = set(args.variant.split("+"))
 if unknown := variant - set(VARIANTS):
@@ -156,8 +158,41 @@ def block(mode, batch):
     return train, check
 
 
+def tracked_memory(name, batch):
+    """The most bytes of tensors that a training step holds at once, by kind. The tensors have no data."""
+    from diffusers import UNet2DModel
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    with FakeTensorMode():
+        module = UNet2DModel(**UNETS[name])
+        optimizer = torch.optim.Adam(module.parameters(), lr=2e-4)
+        average = [p.detach().clone() for p in module.parameters()]
+        channels, size = UNETS[name]["in_channels"], UNETS[name]["sample_size"]
+        x, steps = torch.randn(batch, channels, size, size), torch.randint(0, 1000, (batch,))
+        tracker = MemTracker()
+        tracker.track_external(module, optimizer, x, steps, *average)
+        with tracker:
+            # The optimiser's moments are there from the second step on.
+            for _ in range(2):
+                tracker.reset_mod_stats()
+                noise = torch.randn_like(x)
+                loss = F.mse_loss(module(x + noise, steps).sample, noise)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                with torch.no_grad():
+                    torch._foreach_lerp_(average, list(module.parameters()), 1 - 0.9999)
+    (kinds,) = tracker.get_tracker_snapshot("peak").values()
+    return {str(kind).rsplit(".")[-1].lower(): size for kind, size in kinds.items()}
+
+
 def unet(mode, name, batch):
     from diffusers import UNet2DModel
+
+    if args.memory:
+        print(json.dumps(dict(name=f"{mode}/{name}/b{batch}", bytes=tracked_memory(name, batch))))
+        return None
 
     torch.manual_seed(0)
     module = place(UNet2DModel(**UNETS[name]).to(dtype))

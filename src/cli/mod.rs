@@ -1,7 +1,9 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `info`, `devices`, `check`, `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `devices`, `check`,
+//! `bench`.
 
 mod bench;
 mod check;
+mod convert;
 mod demo;
 mod device;
 mod devices;
@@ -31,6 +33,7 @@ enum Command {
     Train(train::Train),
     Sample(sample::Sample),
     Predict(predict::Predict),
+    Convert(convert::Convert),
     Evaluate(evaluate::Evaluate),
     Info(info::Info),
     Devices(devices::Devices),
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
+        Command::Convert(convert) => convert.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Info(info) => info.run(),
         Command::Devices(devices) => devices.run(),

@@ -30,7 +30,7 @@ pub(super) struct Predict {
 
 impl Predict {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        let model = ModelFolder::read(&self.model)?;
+        let model = ModelFolder::read_network(&self.model)?;
         let config = model.unet.config();
         let file = read_tensors(&self.input)?;
         let source = self.input.display().to_string();

@@ -7,6 +7,8 @@ mod forward;
 mod layers;
 mod parameters;
 mod resnet_block;
+mod tensor_source;
+mod transpose;
 mod unet;
 
 pub use config::{BlockType, SampleSize, UNetConfig};
@@ -14,4 +16,5 @@ pub(crate) use diffusers_class::DiffusersClass;
 pub use forward::Forward;
 pub use layers::{Network, Recompute};
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
+pub use tensor_source::TensorSource;
 pub use unet::UNet;
