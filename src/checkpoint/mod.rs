@@ -16,9 +16,11 @@ mod strided;
 mod tensors;
 mod torch_file;
 mod unique_map;
+mod weight_files;
 mod write_tensors;
 
 pub use model_folder::ModelFolder;
 pub use read_any::{Family, read_any};
 pub use tensors::{TensorFile, Tensors, read_tensors};
+pub use weight_files::WeightFiles;
 pub use write_tensors::{Deferred, WeightType, deferred, write_deferred, write_tensors};
