@@ -165,6 +165,7 @@ def main():
     options = parser.parse_args()
     if options.write_cases:
         committed.write(aquatint.REPOSITORY / "tests/parity/cases")
+        openai.write(aquatint.REPOSITORY / "tests/parity/openai")
         return
     print(f"seed {options.seed}, {options.count} random configurations", flush=True)
     started = time.monotonic()

@@ -20,7 +20,7 @@ struct Level {
 /// Names the tensors as it finds out what they are.
 pub(super) struct Reader<'a> {
     source: &'a dyn TensorSource,
-    pub(super) head: Head,
+    head: Head,
     pub(super) new_order: bool,
     pieces: HashMap<String, Piece>,
     used: HashSet<String>,
@@ -213,24 +213,34 @@ impl<'a> Reader<'a> {
         }))
     }
 
+    /// Heads of an attention over so many channels.
+    pub(super) fn heads(&self, channels: usize) -> Result<usize> {
+        let (flag, number) = match self.head {
+            Head::Channels(size) => ("--num-head-channels", size),
+            Head::Number(heads) => ("--num-heads", heads),
+        };
+        match self.head {
+            _ if !channels.is_multiple_of(number) => {
+                Err(Error::input(format!("attention over {channels} channels, expected a multiple of {flag} {number}")))
+            }
+            Head::Channels(size) => Ok(channels / size),
+            Head::Number(heads) => Ok(heads),
+        }
+    }
+
     /// Channels of a head, which `UNet2DModel` has the same everywhere.
     fn head_channels(&self, levels: &[Level]) -> Result<usize> {
         let attends = levels.iter().filter(|level| level.attends_down || level.attends_up).chain(levels.last());
         let channels: Vec<usize> = attends.map(|level| level.channels).collect();
-        match self.head {
-            Head::Channels(size) => match channels.iter().find(|&&channels| !channels.is_multiple_of(size)) {
-                None => Ok(size),
-                Some(found) => Err(Error::input(format!(
-                    "attention over {found} channels, expected a multiple of --num-head-channels, {size}"
-                ))),
-            },
-            Head::Number(heads) => match channels.iter().find(|&&c| c != channels[0] || !c.is_multiple_of(heads)) {
-                None => Ok(channels[0] / heads),
-                Some(_) => Err(Error::input(format!(
-                    "--num-heads {heads} makes heads of different sizes of attention over {channels:?} channels, but \
-                     UNet2DModel has one size; if this network's have one, say --num-head-channels"
-                ))),
-            },
+        let sizes =
+            channels.iter().map(|&channels| Ok(channels / self.heads(channels)?)).collect::<Result<Vec<_>>>()?;
+        match sizes.iter().all(|size| *size == sizes[0]) {
+            true => Ok(sizes[0]),
+            false => Err(Error::input(format!(
+                "{} heads are of different sizes in attention over {channels:?} channels, but UNet2DModel has one size; \
+                 if this network's have one, say --num-head-channels",
+                self.heads(channels[0])?
+            ))),
         }
     }
 

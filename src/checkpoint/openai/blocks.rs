@@ -1,6 +1,6 @@
 //! The blocks of OpenAI's networks.
 
-use super::architecture::{Head, Reader};
+use super::architecture::Reader;
 use crate::error::{Error, Result};
 
 /// What a block of the network's lists is.
@@ -82,16 +82,9 @@ impl Reader<'_> {
                     self.piece(&name, format!("{to}.to_out.0.{kind}"), shape, None);
                     continue;
                 }
-                let heads = match self.head {
-                    _ if self.new_order => 1,
-                    Head::Number(heads) => heads,
-                    Head::Channels(size) => channels / size,
-                };
-                if heads == 0 || !channels.is_multiple_of(heads) {
-                    return Err(Error::input(format!("{from}: {channels} channels do not make {heads} heads")));
-                }
+                let groups = if self.new_order { 1 } else { self.heads(channels)? };
                 for (third, letter) in ["q", "k", "v"].into_iter().enumerate() {
-                    self.piece(&name, format!("{to}.to_{letter}.{kind}"), shape.clone(), Some((third, heads)));
+                    self.piece(&name, format!("{to}.to_{letter}.{kind}"), shape.clone(), Some((third, groups)));
                 }
             }
         }
