@@ -19,5 +19,6 @@ mod write_tensors;
 
 pub use model_folder::ModelFolder;
 pub use read_any::read_any;
+pub use shard_index::parse as parse_shard_index;
 pub use tensors::{TensorFile, Tensors, read_tensors};
 pub use write_tensors::{Deferred, WeightType, deferred, write_deferred, write_tensors};
