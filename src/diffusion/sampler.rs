@@ -72,6 +72,7 @@ impl Sampler {
                 config.in_channels, config.out_channels
             )));
         }
+        config.check_timesteps(&[scheduler.num_train_timesteps as f32 - 1.0], "num_train_timesteps")?;
         let shape = [batch, height, width, config.in_channels];
         let len = shape.iter().product();
         let x = Storage::f32("pictures", len);
@@ -91,7 +92,7 @@ impl Sampler {
         let tables = r.input(&table_storage, &[TABLES, scheduler.num_train_timesteps]);
         let x_value = r.input(&x, &shape);
         let t = r.input(&timesteps, &[batch]);
-        let label_value = config.num_class_embeds.map(|_| r.input(&labels, &[batch]));
+        let label_value = config.classes().map(|_| r.input(&labels, &[batch]));
         let mut net = Network {
             r: &mut r,
             parameters: unet.parameters(),
@@ -107,7 +108,7 @@ impl Sampler {
             batch,
             shape,
             scheduler: scheduler.clone(),
-            classes: config.num_class_embeds,
+            classes: config.classes(),
             out_channels: config.out_channels,
             plans,
             x,

@@ -28,8 +28,8 @@ pub enum Initial {
     Constant(f32),
     /// Uniform in (-bound, bound).
     Uniform(f32),
-    /// Standard normal.
-    Normal,
+    /// Normal with this standard deviation.
+    Normal(f32),
 }
 
 /// A tensor of a checkpoint: name, sizes, elements.
@@ -46,6 +46,8 @@ pub struct Parameter {
     pub layout: Layout,
     /// What it is before training.
     pub initial: Initial,
+    /// Whether training changes it.
+    pub trained: bool,
     /// First element in the flat buffer.
     pub offset: usize,
 }
@@ -117,7 +119,15 @@ pub struct Parameters {
 impl Parameters {
     /// Adds a tensor at the end of the flat buffer.
     pub fn add(&mut self, name: String, shape: &[usize], layout: Layout, initial: Initial) -> ParameterId {
-        let parameter = Parameter { name, shape: shape.to_vec(), layout, initial, offset: self.len };
+        self.push(Parameter { name, shape: shape.to_vec(), layout, initial, trained: true, offset: self.len })
+    }
+
+    /// Adds a tensor that training leaves as it is.
+    pub fn add_fixed(&mut self, name: String, shape: &[usize], layout: Layout, initial: Initial) -> ParameterId {
+        self.push(Parameter { name, shape: shape.to_vec(), layout, initial, trained: false, offset: self.len })
+    }
+
+    fn push(&mut self, parameter: Parameter) -> ParameterId {
         self.len = (self.len + parameter.len()).next_multiple_of(ALIGNMENT);
         self.list.push(parameter);
         ParameterId(self.list.len() - 1)
@@ -139,6 +149,19 @@ impl Parameters {
         self.len
     }
 
+    /// The runs of the flat buffer that training changes, as (first, length): all of it but the fixed tensors.
+    pub fn trained_runs(&self) -> Vec<(usize, usize)> {
+        let mut runs = Vec::new();
+        let mut first = 0;
+        for fixed in self.list.iter().filter(|parameter| !parameter.trained) {
+            runs.push((first, fixed.offset - first));
+            first = (fixed.offset + fixed.len()).next_multiple_of(ALIGNMENT);
+        }
+        runs.push((first, self.len - first));
+        runs.retain(|&(_, len)| len > 0);
+        runs
+    }
+
     /// Elements of all tensors: what people call the number of parameters.
     pub fn count(&self) -> usize {
         self.list.iter().map(Parameter::len).sum()
@@ -154,7 +177,7 @@ impl Parameters {
                 Initial::Uniform(bound) => {
                     bound * (2.0 * uniform::<f32>(threefry2x32(key, [0, index as u32])[0]) - 1.0)
                 }
-                Initial::Normal => normal(key, 0, index),
+                Initial::Normal(deviation) => deviation * normal::<f32>(key, 0, index),
             };
             let values: Vec<f32> = (0..parameter.len()).map(value).collect();
             flat[parameter.offset..][..parameter.len()].copy_from_slice(&parameter.to_device(&values));
@@ -229,7 +252,7 @@ mod tests {
         let shapes: [(&[usize], Layout); 3] =
             [(&[5, 3, 3, 2], Layout::Convolution), (&[70, 7], Layout::Linear), (&[9], Layout::Same)];
         for (shape, layout) in shapes {
-            let id = parameters.add("x".into(), shape, layout, Initial::Normal);
+            let id = parameters.add("x".into(), shape, layout, Initial::Normal(1.0));
             let parameter = parameters.get(id);
             let data: Vec<f32> = (0..parameter.len()).map(|i| i as f32).collect();
             assert_eq!(parameter.to_checkpoint(&parameter.to_device(&data)), data);

@@ -257,7 +257,7 @@ pub fn default_unet(height: usize, width: usize, channels: usize, classes: Optio
             .collect(),
         layers_per_block: if size <= 16 { 1 } else { 2 },
         attention_head_dim: None,
-        norm_num_groups: 8,
+        norm_num_groups: Some(8),
         num_class_embeds: classes,
         ..UNetConfig::default()
     }

@@ -139,7 +139,7 @@ impl Run {
                 dataset.name, dataset.channels, config.unet.in_channels, config.unet.out_channels
             )));
         }
-        if let Some(classes) = config.unet.num_class_embeds {
+        if let Some(classes) = config.unet.classes() {
             if dataset.labels.is_none() {
                 return Err(Error::input(format!("{}: no labels to learn classes from", dataset.name)));
             }
