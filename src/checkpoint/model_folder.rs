@@ -2,7 +2,7 @@
 
 use super::tensors::{deferred, read_tensors, write_deferred};
 use crate::atomic_file;
-use crate::diffusion::SchedulerConfig;
+use crate::diffusion::{self, SchedulerClass, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::nn::{UNet, UNetConfig};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub struct ModelFolder {
 
 fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
+    diffusion::parse(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
@@ -71,10 +71,11 @@ impl ModelFolder {
         write_deferred(&folder.join(WEIGHTS), tensors, &[("format", "pt".into())])?;
         write_json(&folder.join(UNET_CONFIG), &self.unet.config().to_json())?;
         write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.to_json())?;
+        let class = self.scheduler.class;
         let index = json!({
-            "_class_name": "DDPMPipeline",
+            "_class_name": if class == SchedulerClass::Ddim { "DDIMPipeline" } else { "DDPMPipeline" },
             "_diffusers_version": "0.42.1",
-            "scheduler": ["diffusers", "DDPMScheduler"],
+            "scheduler": ["diffusers", class.name()],
             "unet": ["diffusers", "UNet2DModel"],
         });
         write_json(&folder.join(INDEX), &index)

@@ -5,7 +5,7 @@ use super::output::{note, say};
 use super::progress::{Progress, duration};
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::BetaScheduleName;
+use crate::diffusion::BetaSchedule;
 use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, UNetConfig};
@@ -92,10 +92,10 @@ enum Schedule {
 }
 
 impl Schedule {
-    fn name(self) -> BetaScheduleName {
+    fn name(self) -> BetaSchedule {
         match self {
-            Self::Linear => BetaScheduleName::Linear,
-            Self::Cosine => BetaScheduleName::SquaredCosine,
+            Self::Linear => BetaSchedule::Linear,
+            Self::Cosine => BetaSchedule::SquaredCosine,
         }
     }
 }

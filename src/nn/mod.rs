@@ -9,7 +9,6 @@ mod resnet_block;
 mod unet;
 
 pub use config::{BlockType, SampleSize, UNetConfig};
-pub(crate) use diffusers_class::DiffusersClass;
 pub use layers::{Network, Recompute};
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
 pub use unet::UNet;

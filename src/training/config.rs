@@ -184,7 +184,7 @@ impl Tables {
         let name = |table: &str| format!("{source}: [{table}]");
         let unet = unet.map(|json| UNetConfig::from_json(&json, &name("unet"))).transpose()?;
         let scheduler = match scheduler {
-            Some(json) => SchedulerConfig::from_json(&json, &name("scheduler"))?,
+            Some(json) => SchedulerConfig::from_json(&json, &name("scheduler"))?.for_training(&name("scheduler"))?,
             None => SchedulerConfig::default(),
         };
         let training = match training {
