@@ -96,6 +96,7 @@ impl Sample {
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
         let chain = self.chain(&model.scheduler)?;
         let channels = model.unet.config().in_channels;
+        chain.check_channels(channels, model.unet.config().out_channels)?;
         let shape = [self.count, channels, height, width];
         let request = Request {
             count: self.count,

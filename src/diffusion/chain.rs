@@ -150,6 +150,23 @@ impl Chain {
         self.threshold
     }
 
+    /// Whether a network of these channels says what the chain needs: a prediction, and the variances where they are
+    /// learned. Samplers that have no use for variances leave them aside.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) with the channels that were found and expected.
+    pub fn check_channels(&self, inputs: usize, outputs: usize) -> Result<()> {
+        let found = format!("the network has {inputs} input and {outputs} output channels");
+        let twice = outputs == 2 * inputs;
+        let expected = match self.learned_variances {
+            _ if outputs != inputs && !twice => "as many of each, or twice as many output channels",
+            Some(true) if !twice => "twice as many output channels, for variance_type says that variances are learned",
+            Some(false) if twice => "a variance_type of \"learned\" or \"learned_range\" with that",
+            _ => return Ok(()),
+        };
+        Err(Error::input(format!("{found}, expected {expected}")))
+    }
+
     /// The table that the kernel reads, a row for each stage.
     pub fn table(&self) -> Vec<f32> {
         let mut table = Vec::with_capacity(self.stages.len() * COLUMNS);
@@ -179,11 +196,108 @@ impl Plan<'_> {
             ));
         }
         let steps = self.steps;
-        Error::input(format!("{class}: {steps} steps put two on the same noise, at timestep {timestep}; expected fewer steps"))
+        Error::input(format!(
+            "{class}: {steps} steps put two on the same noise, at timestep {timestep}; expected fewer steps"
+        ))
     }
 
     /// Refuses what diffusers itself does not get to the end of.
     pub(super) fn no_diffusers(&self, why: String) -> Error {
         Error::input(format!("--diffusers-exact: {}: {why}", self.config.class.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn chain(keys: Value, options: ChainOptions) -> Result<Chain> {
+        Chain::new(&SchedulerConfig::from_json(&keys, "test").unwrap(), options)
+    }
+
+    fn refused(keys: Value, options: ChainOptions, words: &[&str]) {
+        let message = chain(keys, options).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)) && !message.contains('\n'), "{message}");
+    }
+
+    #[test]
+    fn a_chain_has_as_many_steps_as_asked_for() {
+        for class in SchedulerClass::ALL {
+            for timesteps in [2, 10, 50, 999, 1000] {
+                for spacing in ["leading", "trailing", "linspace"] {
+                    for steps in [None, Some(1), Some(timesteps / 2), Some(timesteps - 1)] {
+                        let keys = json!({
+                            "_class_name": class.name(), "num_train_timesteps": timesteps, "timestep_spacing": spacing,
+                        });
+                        let chain = chain(keys, ChainOptions { steps, ..ChainOptions::default() }).unwrap();
+                        let expected = match (steps, class) {
+                            (Some(steps), _) => steps,
+                            (None, SchedulerClass::Ddpm) => timesteps,
+                            (None, SchedulerClass::DpmSolverMultistep) => 50.min(timesteps - 1),
+                            (None, _) => 50.min(timesteps),
+                        };
+                        assert_eq!(chain.steps(), expected, "{class:?} {timesteps} {spacing} {steps:?}");
+                        let runs = if class == SchedulerClass::HeunDiscrete { 2 * expected - 1 } else { expected };
+                        assert_eq!(chain.stages().len(), runs);
+                        let last = chain.stages()[runs - 1].weights;
+                        assert!(
+                            last.x_of[0].abs() < 1e-9 && (last.x_of[1] - 1.0).abs() < 1e-9,
+                            "ends at x_0: {last:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_diffusers_mistake_ddim_goes_to_the_next_timestep() {
+        let keys = json!({ "_class_name": "DDIMScheduler", "timestep_spacing": "linspace", "clip_sample": false });
+        let schedule = NoiseSchedule::new(&SchedulerConfig::default());
+        for (diffusers_exact, next) in [(false, 888), (true, 899)] {
+            let options = ChainOptions { steps: Some(10), diffusers_exact, ..ChainOptions::default() };
+            let chain = chain(keys.clone(), options).unwrap();
+            assert_eq!(chain.stages()[1].timestep, 888.0);
+            let expected = schedule.alphas_cumprod[next].sqrt();
+            assert!((chain.stages()[0].weights.x_of[1] - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn chains_that_cannot_be_taken_are_refused() {
+        let options = |steps: usize| ChainOptions { steps: Some(steps), ..ChainOptions::default() };
+        refused(json!({}), options(1001), &["1001", "1000"]);
+        refused(json!({}), options(0), &["0 sampling steps"]);
+        refused(json!({}), ChainOptions { eta: 0.5, ..options(5) }, &["eta", "0.5", "DDPMScheduler"]);
+        refused(json!({ "_class_name": "DDIMScheduler" }), ChainOptions { eta: 1.5, ..options(5) }, &["eta", "1.5"]);
+        let offset = json!({ "_class_name": "DDIMScheduler", "steps_offset": 1 });
+        refused(offset, options(1000), &["steps_offset 1", "1000", "999"]);
+        let zero_snr = |spacing: &str| json!({ "rescale_betas_zero_snr": true, "timestep_spacing": spacing });
+        refused(zero_snr("trailing"), options(10), &["timestep 999", "rescale_betas_zero_snr", "epsilon"]);
+        assert!(chain(zero_snr("leading"), options(10)).is_ok(), "the last timestep is left out");
+        let solver = |keys: Value| {
+            let mut all = json!({ "_class_name": "DPMSolverMultistepScheduler" });
+            all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+            all
+        };
+        refused(solver(json!({})), options(1000), &["1000 steps", "fewer"]);
+        refused(solver(json!({ "lambda_min_clipped": 1e9 })), options(10), &["lambda_min_clipped"]);
+        let exact = ChainOptions { diffusers_exact: true, ..options(29) };
+        let trailing = json!({ "num_train_timesteps": 50, "timestep_spacing": "trailing" });
+        refused(trailing.clone(), exact, &["--diffusers-exact", "29", "30"]);
+        assert_eq!(chain(trailing, options(29)).unwrap().steps(), 29);
+    }
+
+    #[test]
+    fn networks_have_the_channels_that_a_chain_needs() {
+        let options = ChainOptions::default();
+        let learned = chain(json!({ "variance_type": "learned_range" }), options).unwrap();
+        assert!(learned.check_channels(3, 6).is_ok() && learned.check_channels(3, 3).is_err());
+        let fixed = chain(json!({}), options).unwrap();
+        assert!(fixed.check_channels(3, 3).is_ok() && fixed.check_channels(3, 6).is_err());
+        let euler = chain(json!({ "_class_name": "EulerDiscreteScheduler" }), options).unwrap();
+        assert!(euler.check_channels(3, 3).is_ok() && euler.check_channels(3, 6).is_ok());
+        assert!(euler.check_channels(3, 4).is_err());
     }
 }

@@ -93,8 +93,7 @@ fn laplace(u: f64) -> f64 {
 /// Makes the last timestep pure noise (Lin et al. 2023, algorithm 1): sqrt(alphas_cumprod) is moved and stretched so that
 /// its first value stays and its last becomes 0.
 fn rescale_to_zero_terminal_snr(betas: &mut [f64]) {
-    let roots: Vec<f64> =
-        NoiseSchedule::from_betas(betas.to_vec()).alphas_cumprod.into_iter().map(f64::sqrt).collect();
+    let roots: Vec<f64> = NoiseSchedule::from_betas(betas.to_vec()).alphas_cumprod.into_iter().map(f64::sqrt).collect();
     let (first, last) = (roots[0], roots[roots.len() - 1]);
     // A single timestep is its own last: pure noise.
     let scaled = |root: f64| if first > last { (root - last) * (first / (first - last)) } else { 0.0 };
@@ -107,5 +106,60 @@ fn rescale_to_zero_terminal_snr(betas: &mut [f64]) {
     // Its root is 0 to the bit, so this is what the division gave, whatever came before.
     if let Some(last) = betas.last_mut() {
         *last = 1.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn schedule(keys: Value) -> NoiseSchedule {
+        NoiseSchedule::new(&SchedulerConfig::from_json(&keys, "test").unwrap())
+    }
+
+    #[test]
+    fn closed_forms_are_what_the_products_come_to() {
+        let exponential = schedule(json!({ "beta_schedule": "exp", "num_train_timesteps": 100 }));
+        for (t, signal) in exponential.alphas_cumprod.iter().enumerate() {
+            let expected = (-12.0 * (t + 1) as f64 / 100.0).exp();
+            assert!((signal / expected - 1.0).abs() < 1e-12, "t = {t}: {signal}, {expected}");
+        }
+        // Laplace's begins at sqrt(s / (1 + s)) where s = 1000, and is halved in variance in the middle.
+        let laplace = schedule(json!({ "beta_schedule": "laplace" }));
+        let first = (1000.0_f64 / 1001.0).sqrt();
+        let middle = laplace.alphas_cumprod[499] * first;
+        assert!((middle - 0.5_f64.sqrt()).abs() < 1e-5, "{middle}");
+        let sigmoid = schedule(json!({ "beta_schedule": "sigmoid", "num_train_timesteps": 3 }));
+        let middle = 0.5 * f64::from(1e-4_f32) + 0.5 * f64::from(0.02_f32);
+        assert!((sigmoid.betas[1] - middle).abs() < 1e-15);
+    }
+
+    #[test]
+    fn no_signal_is_left_at_zero_terminal_snr() {
+        for keys in [
+            json!({ "rescale_betas_zero_snr": true }),
+            json!({ "rescale_betas_zero_snr": true, "beta_schedule": "squaredcos_cap_v2" }),
+            json!({ "rescale_betas_zero_snr": true, "num_train_timesteps": 3, "trained_betas": [0.1, 0.2, 0.5] }),
+            json!({ "rescale_betas_zero_snr": true, "num_train_timesteps": 1 }),
+        ] {
+            let rescaled = schedule(keys.clone());
+            let mut before = keys;
+            before["rescale_betas_zero_snr"] = false.into();
+            let before = schedule(before);
+            let last = rescaled.timesteps() - 1;
+            assert_eq!((rescaled.alphas_cumprod[last], rescaled.one_minus_alphas_cumprod[last]), (0.0, 1.0));
+            if last > 0 {
+                assert!((rescaled.alphas_cumprod[0] - before.alphas_cumprod[0]).abs() < 1e-15);
+                // The roots are moved and stretched: differences keep their proportions.
+                let part = |schedule: &NoiseSchedule, t: usize| {
+                    let root = |t: usize| schedule.alphas_cumprod[t].sqrt();
+                    (root(0) - root(t)) / (root(0) - root(last))
+                };
+                let middle = last / 2;
+                assert!((part(&rescaled, middle) - part(&before, middle)).abs() < 1e-12);
+            }
+            assert!(rescaled.tables().iter().all(|value| value.is_finite()));
+        }
     }
 }

@@ -78,7 +78,7 @@ impl Sampler {
     ) -> Result<Self> {
         let config = unet.config();
         let channels = config.in_channels;
-        check_channels(&chain, [channels, config.out_channels])?;
+        chain.check_channels(config.in_channels, config.out_channels)?;
         let shape = [batch, height, width, channels];
         let len = shape.iter().product();
         let x = Storage::f32("pictures", len);
@@ -254,28 +254,5 @@ impl Sampler {
                 Ok(Some(labels.clone()))
             }
         }
-    }
-}
-
-/// Whether a network of these input and output channels says what the chain needs: a prediction, and the variances where
-/// they are learned. Chains that need none leave them aside.
-fn check_channels(chain: &Chain, [channels, outputs]: [usize; 2]) -> Result<()> {
-    let twice = outputs == 2 * channels;
-    if outputs != channels && !twice {
-        return Err(Error::input(format!(
-            "the network has {channels} input and {outputs} output channels, expected as many of each, or twice as many \
-             output channels where it learns variances"
-        )));
-    }
-    match chain.learned_variances() {
-        Some(true) if !twice => Err(Error::input(format!(
-            "variance_type is learned, but the network has {channels} input and {outputs} output channels, expected {}",
-            2 * channels
-        ))),
-        Some(false) if twice => Err(Error::input(format!(
-            "the network has {channels} input and {outputs} output channels: it learns variances, expected variance_type \
-             \"learned\" or \"learned_range\""
-        ))),
-        _ => Ok(()),
     }
 }

@@ -29,7 +29,9 @@ impl Plan<'_> {
     pub(super) fn real_timesteps(&self) -> Result<Vec<f64>> {
         let all = self.config.num_train_timesteps;
         Ok(match self.config.timestep_spacing {
-            TimestepSpacing::Linspace => self.evenly((all - 1) as f64, self.steps).map(|t| f64::from(t as f32)).collect(),
+            TimestepSpacing::Linspace => {
+                self.evenly((all - 1) as f64, self.steps).map(|t| f64::from(t as f32)).collect()
+            }
             TimestepSpacing::Leading => self.leading(all / self.steps),
             TimestepSpacing::Trailing => self.trailing(all)?,
         })
@@ -68,7 +70,9 @@ impl Plan<'_> {
         let stride = self.config.num_train_timesteps as f64 / self.steps as f64;
         // diffusers makes one too many where the division rounds up; that one has timestep -1.
         let wanted = (last as f64 / stride).ceil() as usize;
-        let all = (0..wanted).map(|i| (last as f64 - i as f64 * stride).round_ties_even() - 1.0);
+        // As NumPy has it, whose first difference is rounded: it decides ties.
+        let difference = (last as f64 - stride) - last as f64;
+        let all = (0..wanted).map(|i| (last as f64 + i as f64 * difference).round_ties_even() - 1.0);
         let list: Vec<f64> = all.clone().filter(|&t| t >= 0.0).take(self.steps).collect();
         if self.options.diffusers_exact && list.len() != wanted {
             let steps = self.steps;

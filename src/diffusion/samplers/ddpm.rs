@@ -64,8 +64,7 @@ impl Level {
 
     /// The beta of this step. Of the two forms of the difference, the one between the smaller numbers.
     pub(super) fn beta(&self) -> f64 {
-        let difference =
-            if self.noise < 0.5 { self.noise - self.noise_after } else { self.signal_after - self.signal };
+        let difference = if self.noise < 0.5 { self.noise - self.noise_after } else { self.signal_after - self.signal };
         difference / self.signal_after
     }
 }

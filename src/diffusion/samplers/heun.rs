@@ -25,8 +25,7 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
             [scale * (1.0 + slope) / next_scale, -slope / next_scale, 0.0]
         };
         // With the whole slope here, and what half of it makes is kept.
-        let weights =
-            Weights { x0_of: plan.x0_of(sigma), x_of: moved(1.0), kept_of: moved(0.5), ..Weights::default() };
+        let weights = Weights { x0_of: plan.x0_of(sigma), x_of: moved(1.0), kept_of: moved(0.5), ..Weights::default() };
         stages.push(Stage { step, timestep, weights });
         // At no noise there is no slope.
         if let Some(&timestep) = timesteps.get(step + 1) {

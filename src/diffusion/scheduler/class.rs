@@ -44,8 +44,7 @@ const ZERO_SNR: &str = "rescale_betas_zero_snr";
 const CLIPPING: [&str; 2] = ["clip_sample", "clip_sample_range"];
 const THRESHOLDING: [&str; 3] = ["thresholding", "dynamic_thresholding_ratio", "sample_max_value"];
 /// `sigma_min` and `sigma_max` bound the ladders of noise levels of any class that finds them in its configuration.
-const SIGMAS: [&str; 5] =
-    ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"];
+const SIGMAS: [&str; 5] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"];
 
 impl SchedulerClass {
     /// All of them.

@@ -175,7 +175,12 @@ impl SchedulerConfig {
             ("beta_start", self.beta_start.into(), &beta, "a number between 0 and 1"),
             ("beta_end", self.beta_end.into(), &beta, "a number between 0 and 1"),
             ("clip_sample_range", self.clip_sample_range.into(), &positive, "more than 0"),
-            ("dynamic_thresholding_ratio", self.dynamic_thresholding_ratio.into(), &|q| (0.0..=1.0).contains(&q), "0 to 1"),
+            (
+                "dynamic_thresholding_ratio",
+                self.dynamic_thresholding_ratio.into(),
+                &|q| (0.0..=1.0).contains(&q),
+                "0 to 1",
+            ),
             ("sample_max_value", self.sample_max_value.into(), &positive, "more than 0"),
             ("sigma_min", self.sigma_min.unwrap_or(1.0), &positive, "more than 0"),
             ("sigma_max", self.sigma_max.unwrap_or(1.0), &positive, "more than 0"),
@@ -228,7 +233,9 @@ impl SchedulerConfig {
             && continuous
             && self.prediction_type == PredictionType::VPrediction
         {
-            return wrong("timestep_type is \"continuous\", with v_prediction this program has only \"discrete\"".into());
+            return wrong(
+                "timestep_type is \"continuous\", with v_prediction this program has only \"discrete\"".into(),
+            );
         }
         if self.class == SchedulerClass::DpmSolverMultistep {
             if !(1..=3).contains(&self.solver_order) {
@@ -238,8 +245,7 @@ impl SchedulerConfig {
             if self.solver_order == 3 && self.algorithm_type == AlgorithmType::SdeDpmSolver {
                 return wrong(format!("solver_order is 3, with algorithm_type {algorithm} {class} has 1 and 2"));
             }
-            let predicts_noise =
-                matches!(self.algorithm_type, AlgorithmType::DpmSolver | AlgorithmType::SdeDpmSolver);
+            let predicts_noise = matches!(self.algorithm_type, AlgorithmType::DpmSolver | AlgorithmType::SdeDpmSolver);
             if predicts_noise && self.final_sigmas_type == FinalSigmas::Zero {
                 let expected = "\"sigma_min\"";
                 return wrong(format!("final_sigmas_type is \"zero\", algorithm_type {algorithm} needs {expected}"));

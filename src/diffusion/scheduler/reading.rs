@@ -146,7 +146,8 @@ impl SchedulerConfig {
         let (own, keys) = (self.class.keys(), SchedulerClass::Ddpm.keys());
         let both = |key: &str| own.contains(&key) && keys.contains(&key);
         // Only ancestral steps have variances, and DPM-Solver names those that it ignores.
-        let kept = self.values().into_iter().filter(|(key, value)| both(key) && !(key == "variance_type" && value.is_null()));
+        let kept =
+            self.values().into_iter().filter(|(key, value)| both(key) && !(key == "variance_type" && value.is_null()));
         Self::of_class(SchedulerClass::Ddpm, kept.collect(), source)
     }
 
@@ -190,7 +191,8 @@ mod tests {
         // A network is trained further with the noise that it knows.
         assert_eq!(heun.for_training("test").unwrap().beta_start, 0.00085);
         // What Python lists as not given is not given, and what equals a default but was given is.
-        let ddpm = read(json!({ "beta_start": 0.001, "timestep_spacing": "leading", "_use_default_values": ["beta_start"] }));
+        let ddpm =
+            read(json!({ "beta_start": 0.001, "timestep_spacing": "leading", "_use_default_values": ["beta_start"] }));
         let euler = ddpm.with_class(SchedulerClass::EulerDiscrete, "test").unwrap();
         assert_eq!((euler.beta_start, euler.timestep_spacing), (1e-4, super::super::TimestepSpacing::Leading));
         let euler = read(json!({})).with_class(SchedulerClass::EulerDiscrete, "test").unwrap();
