@@ -3,6 +3,7 @@ struct Parameters {
     pictures: u32,
     elements: u32, // of each picture
     purpose: u32,
+    deviation: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read_write> noise: array<f32>;
@@ -22,7 +23,7 @@ fn main(
     let pair = index % pairs;
     let seed = vec2<u32>(step.seed_low, step.seed_high);
     let key = picture_key(seed, parameters.purpose, step.first_picture + picture);
-    let normals = normal_pair(key, step.step, pair);
+    let normals = parameters.deviation * normal_pair(key, step.step, pair);
     let first = picture * parameters.elements + 2u * pair;
     noise[first] = normals.x;
     if 2u * pair + 1u < parameters.elements {

@@ -226,5 +226,6 @@ def differences(found):
     parts = [f"{key}={found[key]}" for key in ("layout", "dtype", "old_names", "sparse", "scheduler_class")
              if found[key] != plain[key]]
     for group in ("unet", "scheduler"):
-        parts += [f"{key}={value}" for key, value in found[group].items() if plain[group].get(key) != value]
+        parts += [f"{key}={value}" for key, value in found[group].items()
+                  if plain[group].get(key, "not said") != value]
     return " ".join(parts)
