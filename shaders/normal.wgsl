@@ -3,6 +3,7 @@ struct Parameters {
     pictures: u32,
     elements: u32, // of each picture
     purpose: u32,
+    deviation: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read_write> noise: array<number>;
@@ -22,7 +23,7 @@ fn main(
     let quad = index % quads;
     let seed = vec2<u32>(step.seed_low, step.seed_high);
     let key = picture_key(seed, parameters.purpose, step.first_picture + picture);
-    let normals = normal_quad(key, step.step, quad);
+    let normals = parameters.deviation * normal_quad(key, step.step, quad);
     let first = (picture * parameters.elements + 4u * quad) / together;
     let count = min(4u, parameters.elements - 4u * quad) / together;
     for (var i = 0u; i < count; i++) {

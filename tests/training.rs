@@ -6,7 +6,7 @@ use aquatint::checkpoint::read_tensors;
 use aquatint::data::{Dataset, Options};
 use aquatint::device::gpu::Gpu;
 use aquatint::device::{Choices, Device, Host};
-use aquatint::diffusion::{Request, Sampler, SchedulerConfig};
+use aquatint::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerConfig, StepNoise};
 use aquatint::nn::{Recompute, UNetConfig};
 use aquatint::plan::{Call, Element, Plan};
 use aquatint::training::{Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
@@ -364,8 +364,10 @@ fn a_picture_does_not_depend_on_its_batch() {
     let weights = aquatint::plan::Storage::f32("weights", unet.parameters().len());
     host.upload(&weights, 0, &unet.parameters().initialize(5)).unwrap();
     let mut draw = |batch: usize, first_picture: u32, count: usize| {
-        let mut sampler = Sampler::new(&unet, &weights, &SchedulerConfig::default(), batch, [8, 8]).unwrap();
-        let request = Request { count, first_picture, steps: 5, seed: 9, ..Request::default() };
+        let options = ChainOptions { steps: Some(5), ..ChainOptions::default() };
+        let chain = Chain::new(&SchedulerConfig::default(), options).unwrap();
+        let mut sampler = Sampler::new(&unet, &weights, chain, batch, [8, 8], StepNoise::Drawn).unwrap();
+        let request = Request { count, first_picture, seed: 9, ..Request::default() };
         sampler.sample(&mut host, &request, |_, _, _| Ok(())).unwrap()
     };
     let all = draw(6, 0, 6);

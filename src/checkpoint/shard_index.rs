@@ -10,11 +10,11 @@ struct Index {
     weight_map: UniqueMap<String>,
 }
 
-/// The tensors and their files, which are names in the index's own folder. `source` is named in errors.
+/// Reads an `*.index.json`: tensors and their files, which are names in the index's own folder. `source` is named in errors.
 ///
 /// # Errors
 /// [`Input`](Error::Input) if it is no index, names a tensor twice, or a file elsewhere.
-pub(super) fn parse(text: &[u8], source: &str) -> Result<Vec<(String, String)>> {
+pub fn parse(text: &[u8], source: &str) -> Result<Vec<(String, String)>> {
     let Index { weight_map: UniqueMap(map) } = serde_json::from_slice(text)
         .map_err(|error| Error::input(format!("{source}: not an index of checkpoint files: {error}")))?;
     for (name, file) in &map {

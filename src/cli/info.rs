@@ -1,7 +1,7 @@
 //! `aquatint info`
 
 use super::output::say;
-use crate::checkpoint::ModelFolder;
+use crate::checkpoint::{ModelFolder, WeightFiles};
 use crate::error::{Error, Result};
 use crate::nn::{Forward, Parameters, SampleSize, UNet};
 use crate::plan::{Call, Place};
@@ -58,6 +58,7 @@ impl Info {
             return Err(Error::input(format!("--batch {batch}, expected 1 to {LARGEST_BATCH}")));
         }
         let model = ModelFolder::read(&self.model)?;
+        let weights = WeightFiles::find(&self.model)?;
         let unet = &model.unet;
         let asked = self.image_size.map(|size| [size, size]);
         // Networks that name no size work at any: this is one at which there is something to see.
@@ -75,6 +76,7 @@ impl Info {
             let all = json!({
                 "unet": unet.config().to_json(),
                 "scheduler": model.scheduler.to_json(),
+                "weights": weights,
                 "height": size[0],
                 "width": size[1],
                 "parameters": unet.parameters().count(),
@@ -84,6 +86,9 @@ impl Info {
             });
             say!("{all:#}");
         } else {
+            let WeightFiles { path, files, types } = &weights;
+            let files = if *files == 1 { String::new() } else { format!(" and {files} files") };
+            say!("weights      {} in {}{files}", types.join(", "), path.display());
             print(&model, size, &blocks, &memory, why_not);
         }
         Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `info`, `evaluate`, `devices`, `check`,
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `devices`, `check`,
 //! `bench`.
 
 mod bench;

@@ -1,6 +1,6 @@
 //! The network alone, recorded: noisy pictures and timesteps in, a prediction out.
 
-use super::{Network, Recompute, UNet};
+use super::{ClassEmbedType, Network, Recompute, UNet};
 use crate::error::Result;
 use crate::plan::{Plan, Recorder, Storage};
 
@@ -14,7 +14,8 @@ pub struct Forward {
     pub pictures: Storage,
     /// `[pictures]`.
     pub timesteps: Storage,
-    /// `[pictures]`, where the network has classes.
+    /// Where the network has classes, their numbers, `[pictures]`: integers, or floats that are embedded as timesteps are;
+    /// or the embeddings themselves, `[pictures, embedding_channels]`.
     pub labels: Option<Storage>,
     /// `[pictures, height, width, out_channels]`.
     pub output: Storage,
@@ -31,10 +32,18 @@ impl Forward {
         let weights = Storage::f32("weights", unet.parameters().len());
         let pictures = Storage::f32("pictures", shape.iter().product());
         let timesteps = Storage::f32("timesteps", batch);
-        let labels = config.num_class_embeds.map(|_| Storage::u32("class labels", batch));
+        let label_shape = match config.class_embed_type {
+            Some(ClassEmbedType::Identity) => vec![batch, config.embedding_channels()],
+            Some(ClassEmbedType::Timestep) | None => vec![batch],
+        };
+        let labels = match (config.class_embed_type, config.num_class_embeds) {
+            (Some(_), _) => Some(Storage::f32("class labels", label_shape.iter().product())),
+            (None, Some(_)) => Some(Storage::u32("class labels", batch)),
+            (None, None) => None,
+        };
         let mut r = Recorder::new();
         let (x, t) = (r.input(&pictures, &shape), r.input(&timesteps, &[batch]));
-        let classes = labels.as_ref().map(|labels| r.input(labels, &[batch]));
+        let classes = labels.as_ref().map(|labels| r.input(labels, &label_shape));
         let mut net = Network {
             r: &mut r,
             parameters: unet.parameters(),

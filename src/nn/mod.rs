@@ -21,7 +21,6 @@ pub use config::UNetConfig;
 pub use config_values::{
     BlockType, ClassEmbedType, MidBlockType, ResampleType, SampleSize, TimeEmbeddingType, TimeScaleShift,
 };
-pub(crate) use diffusers_class::DiffusersClass;
 pub use forward::Forward;
 pub use layers::{Network, Recompute};
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};

@@ -8,7 +8,7 @@ use crate::atomic_file;
 use crate::checkpoint::ModelFolder;
 use crate::data::Dataset;
 use crate::device::{Choices, Device};
-use crate::diffusion::{Request, Sampler};
+use crate::diffusion::{Chain, ChainOptions, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::{Recompute, SampleSize};
 use crate::pictures::{Pictures, loss_curve};
@@ -150,7 +150,9 @@ impl Run {
         }
         let trainer = Trainer::new(&config, size)?;
         let batch = SHEET.min(config.training.train_batch_size);
-        let sampler = Sampler::new(trainer.unet(), trainer.ema(), &config.scheduler, batch, size)?;
+        let steps = SHEET_STEPS.min(config.scheduler.num_train_timesteps);
+        let chain = Chain::new(&config.scheduler, ChainOptions { steps: Some(steps), ..ChainOptions::default() })?;
+        let sampler = Sampler::new(trainer.unet(), trainer.ema(), chain, batch, size, StepNoise::Drawn)?;
         let order = Order::new(config.training.seed, dataset.len());
         let (folder, fingerprint) = (folder.to_path_buf(), dataset.fingerprint());
         Ok(Self {
@@ -356,8 +358,7 @@ impl Run {
     }
 
     fn draw_sheet(&mut self, device: &mut dyn Device) -> Result<()> {
-        let steps = SHEET_STEPS.min(self.config.scheduler.num_train_timesteps);
-        let request = Request { count: SHEET, steps, seed: self.config.training.seed, ..Request::default() };
+        let request = Request { count: SHEET, seed: self.config.training.seed, ..Request::default() };
         let drawn = self.sampler.sample(device, &request, |_, _, _| Ok(()))?;
         let sheet = Pictures::new(&drawn, SHEET, self.dataset.shape())?.contact_sheet(0, None)?;
         let path = self.folder.join("samples").join(format!("step-{:07}.png", self.step));

@@ -61,6 +61,8 @@ def fixed():
                         "center_input_sample": False, "attn_norm_num_groups": 8},
              dict(steps_offset=1), pictures=1),
         case("fourier", dict(time_embedding_type="fourier"), dict(steps_offset=1), fractional=True),
+        case("learned-times", dict(time_embedding_type="learned", num_train_timesteps=500), dict(num_train_timesteps=500)),
+        case("no-middle", dict(mid_block_type=None)),
         case("scale-shift", dict(resnet_time_scale_shift="scale_shift")),
         case("scale-shift-norm", dict(resnet_time_scale_shift="scale_shift", attn_norm_num_groups=2,
                                       **blocks(["ResnetDownsampleBlock2D", "AttnDownBlock2D"]))),
@@ -144,13 +146,14 @@ def random_unet(draw):
         mid_block_scale_factor=draw.choice([1, 1, 1.41421356, 0.5]), add_attention=draw.random() < 0.75,
         center_input_sample=draw.random() < 0.3, dropout=draw.choice([0.0, 0.1]),
         attn_norm_num_groups=draw.choice([None, None, 4]),
-        time_embedding_type=draw.choice(["positional", "positional", "positional", "fourier"]),
+        time_embedding_type=draw.choice(["positional"] * 5 + ["fourier"] * 2 + ["learned"]),
+        mid_block_type=draw.choice(["UNetMidBlock2D"] * 7 + [None]),
         **blocks(down, up),
     )
     classes = draw.choice(["none", "none", "embedding", "timestep"])
     if classes == "embedding":
         unet["num_class_embeds"] = draw.choice([2, 5, 11])
-    elif classes == "timestep":
+    elif classes == "timestep" and unet["time_embedding_type"] != "learned":
         unet["class_embed_type"] = "timestep"
     return unet
 
@@ -203,6 +206,9 @@ def randomly(seed, attempt):
     draw = random.Random(f"{seed}/{attempt}")
     unet = random_unet(draw)
     scheduler_class, scheduler = random_scheduler(draw, unet)
+    is_learned = unet["time_embedding_type"] == "learned"  # a vector for each timestep, none between two
+    if is_learned:
+        unet["num_train_timesteps"] = scheduler["num_train_timesteps"]
     chains = copy.copy(CHAINS)
     if draw.random() < 0.3:
         chains[0] = ("ddim", 10, draw.choice([0.3, 1.0]))
@@ -210,7 +216,7 @@ def randomly(seed, attempt):
         name=f"random-{seed}-{attempt}", unet=unet, scheduler_class=scheduler_class, scheduler=scheduler,
         layout=draw.choice(["pipeline"] * 4 + ["flat", "bin", "sharded", "flat-bin", "sharded-bin"]),
         dtype=draw.choice(["f32", "f32", "f16", "bf16"]), old_names=draw.random() < 0.3, sparse=draw.random() < 0.3,
-        pictures=draw.choice([1, 2, 3]), chains=chains, fractional=draw.random() < 0.3,
+        pictures=draw.choice([1, 2, 3]), chains=chains, fractional=draw.random() < 0.3 and not is_learned,
     )
 
 
@@ -220,5 +226,6 @@ def differences(found):
     parts = [f"{key}={found[key]}" for key in ("layout", "dtype", "old_names", "sparse", "scheduler_class")
              if found[key] != plain[key]]
     for group in ("unet", "scheduler"):
-        parts += [f"{key}={value}" for key, value in found[group].items() if plain[group].get(key) != value]
+        parts += [f"{key}={value}" for key, value in found[group].items()
+                  if plain[group].get(key, "not said") != value]
     return " ".join(parts)

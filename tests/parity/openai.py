@@ -4,18 +4,22 @@ The forward pass is written from the papers' description and the tensors' names 
 so that it owes nothing to diffusers, to which the program converts.
 """
 
+import json
 import math
+import zlib
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DModel
+from safetensors.torch import save_file
 
 import program as aquatint
 import reference
 
 PLAIN = dict(
     inputs=3, outputs=3, width=32, mult=(1, 2), blocks=1, attention=(2,), heads=4, head_channels=None, new_order=False,
-    scale_shift=False, resblock_updown=False, classes=None, size=16, half=False, flags=(),
+    scale_shift=False, resblock_updown=False, classes=None, size=8, half=False, flags=(),
 )
 CASES = {
     "improved": {},
@@ -29,12 +33,23 @@ CASES = {
 }
 
 
+def formula(name, shape):
+    """A tensor by its name and sizes, which tests/openai.rs makes as well: a hash of name and index, in (-1, 1), scaled."""
+    key = zlib.crc32(name.encode())
+    x = (np.arange(math.prod(shape), dtype=np.uint64) * 0x9E3779B9 + key) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    unit = torch.from_numpy(((x >> 8).astype(np.float32) / 2**23 - 1).reshape(shape))
+    if len(shape) > 1:
+        return unit * math.sqrt(3 / math.prod(shape[1:])) if name != "label_emb.weight" else unit
+    return 1 + 0.25 * unit if name.endswith("weight") else 0.25 * unit
+
+
 class OpenAi:
     """The tensors of a network by OpenAI's names, and its forward pass."""
 
-    def __init__(self, name, settings):
+    def __init__(self, settings):
         self.__dict__.update(settings)
-        self.generator = torch.Generator().manual_seed(sum(name.encode()))
         self.state = {}
         self.build()
         if self.half:  # the torso alone, as their programs hold it
@@ -42,17 +57,12 @@ class OpenAi:
                 if key.split(".")[0] in ("input_blocks", "middle_block", "output_blocks"):
                     self.state[key] = self.state[key].half()
 
-    def random(self, *shape, scale=1.0):
-        return scale * torch.randn(*shape, generator=self.generator)
-
     def layer(self, name, *shape):
-        fan_in = math.prod(shape[1:])
-        self.state[f"{name}.weight"] = self.random(*shape, scale=fan_in**-0.5)
-        self.state[f"{name}.bias"] = self.random(shape[0], scale=0.1)
+        self.state[f"{name}.weight"] = formula(f"{name}.weight", shape)
+        self.state[f"{name}.bias"] = formula(f"{name}.bias", shape[:1])
 
     def norm(self, name, channels):
-        self.state[f"{name}.weight"] = 1 + self.random(channels, scale=0.2)
-        self.state[f"{name}.bias"] = self.random(channels, scale=0.2)
+        self.layer(name, channels)
 
     def residual(self, name, inputs, outputs):
         self.norm(f"{name}.in_layers.0", inputs)
@@ -73,7 +83,7 @@ class OpenAi:
         self.layer("time_embed.0", 4 * self.width, self.width)
         self.layer("time_embed.2", 4 * self.width, 4 * self.width)
         if self.classes:
-            self.state["label_emb.weight"] = self.random(self.classes, 4 * self.width)
+            self.state["label_emb.weight"] = formula("label_emb.weight", (self.classes, 4 * self.width))
         self.layer("input_blocks.0.0", self.width, self.inputs, 3, 3)
         channels, skips, self.down, self.up = self.width, [self.width], [], []
         for level, factor in enumerate(self.mult):
@@ -183,24 +193,44 @@ class OpenAi:
         return self.conv("out.2", F.silu(self.normed("out.0", h)))
 
 
+def make(name):
+    """The network, one forward's tensors and its output."""
+    network = OpenAi({**PLAIN, **CASES[name]})
+    generator = torch.Generator().manual_seed(sum(name.encode()))
+    inputs = dict(sample=torch.randn(2, network.inputs, network.size, network.size, generator=generator),
+                  timestep=torch.tensor([399, 7]))
+    if network.classes:
+        inputs["class_labels"] = torch.tensor([1, 2])
+    with torch.no_grad():
+        return network, inputs, network(inputs["sample"], inputs["timestep"], inputs.get("class_labels"))
+
+
+def flags(network):
+    heads = ["--num-head-channels", network.head_channels] if network.head_channels else ["--num-heads", network.heads]
+    return [*heads, *(["--new-attention-order"] if network.new_order else []), "--image-size", network.size, *network.flags]
+
+
 def compare(name, program, folder):
     """The errors of the converted folder in both programs: (name, error)."""
-    settings = {**PLAIN, **CASES[name]}
-    network = OpenAi(name, settings)
+    network, inputs, expected = make(name)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "model.pt"
     torch.save(network.state, checkpoint)
-    heads = ["--num-head-channels", network.head_channels] if network.head_channels else ["--num-heads", network.heads]
-    order = ["--new-attention-order"] if network.new_order else []
-    aquatint.run(program, "convert", checkpoint, "--out", folder / "model", "--image-size", network.size, *heads, *order,
-                 *network.flags)
-    inputs = dict(sample=network.random(2, network.inputs, network.size, network.size), timestep=torch.tensor([399, 7]))
-    labels = torch.tensor([1, 2]) if network.classes else None
-    if network.classes:
-        inputs["class_labels"] = labels
+    aquatint.run(program, "convert", checkpoint, "--out", folder / "model", *flags(network))
     with torch.no_grad():
-        expected = network(inputs["sample"], inputs["timestep"], labels)
         unet = UNet2DModel.from_pretrained(folder / "model/unet").eval()
-        theirs = reference.run_unet(unet, inputs["sample"], inputs["timestep"], labels)
+        theirs = reference.run_unet(unet, inputs["sample"], inputs["timestep"], inputs.get("class_labels"))
     ours = aquatint.predict(program, dict(layout="pipeline"), folder, "cpu", inputs)
     return [("openai", reference.difference(ours, expected)), ("openai in diffusers", reference.difference(theirs, expected))]
+
+
+def write(folder):
+    """For tests/openai.rs: names and sizes of the tensors, which are made by the formula, and the output."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in CASES:
+        network, inputs, output = make(name)
+        if not network.half:
+            about = dict(tensors=json.dumps([[name, list(t.shape)] for name, t in network.state.items()]),
+                         flags=json.dumps([str(flag) for flag in flags(network)]))
+            tensors = {f"in/{name}": t for name, t in inputs.items()} | {"output": output}
+            save_file(tensors, folder / f"{name}.safetensors", metadata=about)

@@ -112,14 +112,14 @@ def devices_for(name, options):
 
 
 def tasks(options):
-    if options.only and options.only.startswith("random-"):
-        _, seed, attempt = options.only.rsplit("-", 2)
-        return [("case", configs.randomly(int(seed), int(attempt)), options)]
-    fixed = [("case", case, options) for case in configs.fixed() if options.only in (None, case["name"])]
-    randoms = [] if options.only else [("random", slot, options) for slot in range(options.count)]
+    wanted = lambda name: options.only is None or name in options.only  # noqa: E731
+    fixed = [("case", case, options) for case in configs.fixed() if wanted(case["name"])]
     others = [("openai", f"openai-{name}", options) for name in openai.CASES] + [("back", name, options) for name in back.CASES]
-    others = [task for task in others if options.only in (None, task[1])]
-    return fixed + others + randoms
+    others = [task for task in others if wanted(task[1])]
+    if options.only is None:
+        return fixed + others + [("random", slot, options) for slot in range(options.count)]
+    seeds = [name.split("-")[1:] for name in options.only if name.startswith("random-")]
+    return fixed + others + [("case", configs.randomly(int(seed), int(attempt)), options) for seed, attempt in seeds]
 
 
 def name_of(row):
@@ -156,7 +156,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="of the random configurations")
     parser.add_argument("--count", type=int, default=40, help="of random configurations")
-    parser.add_argument("--only", help="one case by name")
+    parser.add_argument("--only", action="append", help="a case by name; may be given several times")
     parser.add_argument("--no-gpu", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the folders of cases that agree, too")
     parser.add_argument("--program", type=Path, default=aquatint.default_program())
@@ -165,6 +165,7 @@ def main():
     options = parser.parse_args()
     if options.write_cases:
         committed.write(aquatint.REPOSITORY / "tests/parity/cases")
+        openai.write(aquatint.REPOSITORY / "tests/parity/openai")
         return
     print(f"seed {options.seed}, {options.count} random configurations", flush=True)
     started = time.monotonic()
