@@ -280,12 +280,11 @@ pub(super) fn cases() -> Vec<Case> {
                     .constant(&[n, h, w, outputs], output)
                     .constant(&[n], Fill::Uniform(0.5, 1.5))
                     .constant(&shape, Fill::Normal(1.0))
-                    .constant(&[2 * n, h, w, c][..], Fill::Normal(1.0))
+                    .constant(&[history.max(1) * n, h, w, c], Fill::Normal(1.0))
                     .constant(&shape, Fill::Normal(1.0))
                     .step(at_row(row))
                     .records(move |r, v| {
-                        let len = r.len(v[5]);
-                        let kept = (history > 0).then(|| r.view(v[4], 0, &[history * len]));
+                        let kept = (history > 0).then_some(v[4]);
                         let operands = Operands {
                             table: v[0],
                             output: v[1],
