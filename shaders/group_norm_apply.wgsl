@@ -17,8 +17,9 @@ fn main(
     }
     let of_group = statistics_of(picture, channel);
     let mean = statistics[of_group];
-    let scale = statistics[of_group + 1u] * f32(weight[channel]);
-    let shift = f32(bias[channel]);
+    let affine = affine_of(picture, channel);
+    let scale = statistics[of_group + 1u] * f32(weight[affine]);
+    let shift = f32(bias[affine]);
     let first = block % blocks * 8u;
     for (var pixel = first; pixel < min(first + 8u, parameters.pixels); pixel++) {
         let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;

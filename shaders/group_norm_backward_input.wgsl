@@ -27,16 +27,18 @@ fn main(
     var s1 = 0.0;
     var s2 = 0.0;
     for (var i = channel / size * size; i < (channel / size + 1u) * size; i++) {
-        s1 += sum_dz[picture * parameters.channels + i] * f32(weight[i]);
-        s2 += sum_dz_xhat[picture * parameters.channels + i] * f32(weight[i]);
+        let w = f32(weight[affine_of(picture, i)]);
+        s1 += sum_dz[picture * parameters.channels + i] * w;
+        s2 += sum_dz_xhat[picture * parameters.channels + i] * w;
     }
     s1 /= count;
     s2 /= count;
+    let affine = affine_of(picture, channel);
     let first = block % blocks * 8u;
     for (var pixel = first; pixel < min(first + 8u, parameters.pixels); pixel++) {
         let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
         let xhat = (f32(x[i]) - mean) * deviation;
-        let dz = before_silu(f32(dy[i]), xhat, channel);
-        dx[i] = real8(deviation * (dz * f32(weight[channel]) - s1 - xhat * s2));
+        let dz = before_silu(f32(dy[i]), xhat, affine);
+        dx[i] = real8(deviation * (dz * f32(weight[affine]) - s1 - xhat * s2));
     }
 }

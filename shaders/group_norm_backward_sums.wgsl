@@ -24,10 +24,11 @@ fn main(
         let of_group = statistics_of(picture, channel);
         let mean = statistics[of_group];
         let deviation = statistics[of_group + 1u];
+        let affine = affine_of(picture, channel);
         for (var pixel = thread / 16u; pixel < parameters.pixels; pixel += 16u) {
             let i = (picture * parameters.pixels + pixel) * parameters.channels + channel;
             let xhat = (f32(x[i]) - mean) * deviation;
-            let dz = before_silu(f32(dy[i]), xhat, channel);
+            let dz = before_silu(f32(dy[i]), xhat, affine);
             sums += vec2<f32>(dz, dz * xhat);
         }
     }

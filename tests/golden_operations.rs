@@ -17,6 +17,7 @@ use aquatint::kernels::gradient_norm::gradient_norm;
 use aquatint::kernels::group_norm::{GroupNorm, group_norm};
 use aquatint::kernels::linear::linear;
 use aquatint::kernels::matmul::matmul;
+use aquatint::kernels::modulate::modulate;
 use aquatint::kernels::mse::mse;
 use aquatint::kernels::residual::add;
 use aquatint::kernels::silu::silu;
@@ -59,21 +60,27 @@ const OPERATIONS: &[(&str, Record)] = &[
     ("avg_pool2x", |r, v| average_pool(r, v("x"))),
     ("concat_channels", |r, v| concat_channels(r, v("a"), v("b"))),
     ("mse", |r, v| mse(r, v("x"), v("target"))),
-    ("resnet_default", |r, v| resnet_block(r, v, true)),
-    ("resnet_same", |r, v| resnet_block(r, v, false)),
+    ("resnet_default", |r, v| resnet_block(r, v, true, false)),
+    ("resnet_same", |r, v| resnet_block(r, v, false, false)),
+    ("resnet_scale_shift", |r, v| resnet_block(r, v, true, true)),
     ("attnblock_h1", |r, v| attention_block(r, v, 1)),
     ("attnblock_h4", |r, v| attention_block(r, v, 4)),
 ];
 
 /// The same calls as `src/nn/resnet_block.rs`, whose block is private.
-fn resnet_block(r: &mut Recorder, v: &dyn Fn(&str) -> Value, shortcut: bool) -> Result<Value> {
+fn resnet_block(r: &mut Recorder, v: &dyn Fn(&str) -> Value, shortcut: bool, scale_shift: bool) -> Result<Value> {
     let norm = GroupNorm { groups: 4, epsilon: 1e-5, silu: true };
     let h = group_norm(r, v("x"), v("norm1.weight"), v("norm1.bias"), norm)?;
     let time = silu(r, v("temb"))?;
     let time = linear(r, time, v("time_emb_proj.weight"), Some(v("time_emb_proj.bias")))?;
-    let added = Added { bias: Some(v("conv1.bias")), per_picture: Some(time), residual: None };
+    let added = Added { bias: Some(v("conv1.bias")), per_picture: (!scale_shift).then_some(time), residual: None };
     let h = convolution_plus(r, h, v("conv1.weight"), added, SAME)?;
-    let h = group_norm(r, h, v("norm2.weight"), v("norm2.bias"), norm)?;
+    let (mut weight, mut bias) = (v("norm2.weight"), v("norm2.bias"));
+    if scale_shift {
+        weight = modulate(r, weight, time, false)?;
+        bias = modulate(r, bias, time, true)?;
+    }
+    let h = group_norm(r, h, weight, bias, norm)?;
     let mut residual = v("x");
     if shortcut {
         let weight = v("conv_shortcut.weight");
@@ -196,8 +203,7 @@ fn no_golden_operation_is_left_out() {
     let golden = Golden::open("ops");
     let mut missing: Vec<&str> = golden.tensors.keys().filter_map(|name| name.strip_suffix("/dout")).collect();
     missing.retain(|name| !OPERATIONS.iter().any(|(operation, _)| operation == name));
-    // time_embedding_norm = "scale_shift" is not supported.
-    assert_eq!(missing, ["resnet_scale_shift"]);
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
@@ -206,7 +212,7 @@ fn timestep_embeddings_are_diffusers() {
     let timesteps = &golden.get("temb/t").data;
     devices::on_each(|device| {
         for (dim, flip, shift) in (0..8).map(|i| (32 + i / 4, i / 2 % 2, i % 2)) {
-            let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos: flip == 1, freq_shift: shift };
+            let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos: flip == 1, freq_shift: shift as f32 };
             let mut r = Recorder::new();
             let storage = Storage::f32("timesteps", timesteps.len());
             let value = r.input(&storage, &[timesteps.len()]);

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// A network small enough for software Vulkan.
 fn small_unet(classes: Option<usize>) -> UNetConfig {
     let unet = default_unet(8, 8, 1, classes);
-    UNetConfig { block_out_channels: vec![8, 16], norm_num_groups: 4, ..unet }
+    UNetConfig { block_out_channels: vec![8, 16], norm_num_groups: Some(4), ..unet }
 }
 
 fn config(steps: usize) -> RunConfig {

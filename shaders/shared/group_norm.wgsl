@@ -5,6 +5,7 @@ struct Parameters {
     channels: u32,
     groups: u32,
     silu: u32,
+    per_picture: u32, // weight and bias are [picture][channel]
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<real1>;
@@ -17,10 +18,15 @@ fn statistics_of(picture: u32, channel: u32) -> u32 {
     return 2u * (picture * parameters.groups + channel / (parameters.channels / parameters.groups));
 }
 
+// Where a channel's weight and bias are.
+fn affine_of(picture: u32, channel: u32) -> u32 {
+    return select(channel, picture * parameters.channels + channel, parameters.per_picture != 0u);
+}
+
 // dz, the gradient before SiLU, from the gradient after it.
-fn before_silu(dy: f32, xhat: f32, channel: u32) -> f32 {
+fn before_silu(dy: f32, xhat: f32, affine: u32) -> f32 {
     if parameters.silu == 0u {
         return dy;
     }
-    return dy * silu_slope(xhat * f32(weight[channel]) + f32(bias[channel]));
+    return dy * silu_slope(xhat * f32(weight[affine]) + f32(bias[affine]));
 }

@@ -28,7 +28,7 @@ pub fn references() -> [Reference; 3] {
     let small = UNetConfig {
         in_channels: 1,
         out_channels: 1,
-        norm_num_groups: 8,
+        norm_num_groups: Some(8),
         attention_head_dim: None,
         ..UNetConfig::default()
     };
@@ -54,7 +54,7 @@ pub fn references() -> [Reference; 3] {
         attention_head_dim: None,
         downsample_padding: 0,
         flip_sin_to_cos: false,
-        freq_shift: 1,
+        freq_shift: 1.0,
         down_block_types: vec![DownBlock2D, AttnDownBlock2D, DownBlock2D, DownBlock2D],
         up_block_types: vec![UpBlock2D, UpBlock2D, AttnUpBlock2D, UpBlock2D],
         ..UNetConfig::default()

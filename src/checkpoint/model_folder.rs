@@ -1,6 +1,8 @@
-//! A diffusers pipeline folder: `model_index.json`, `unet/` and `scheduler/`.
+//! A model on disk, in diffusers' layouts; what is written is a pipeline folder: `model_index.json`, `unet/`, `scheduler/`.
 
-use super::tensors::{deferred, read_tensors, write_deferred};
+use super::layout::ModelFiles;
+use super::tensors::Tensors;
+use super::write_tensors::{WeightType, deferred, write_deferred};
 use crate::atomic_file;
 use crate::diffusion::{self, SchedulerClass, SchedulerConfig};
 use crate::error::{Error, Result};
@@ -24,7 +26,7 @@ pub struct ModelFolder {
     pub weights: Vec<f32>,
 }
 
-fn read_json(path: &Path) -> Result<Value> {
+pub(super) fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
     diffusion::parse(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
 }
@@ -34,40 +36,61 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 }
 
 impl ModelFolder {
-    /// Reads a folder.
+    /// Reads a model: a pipeline's folder, a folder with everything in it, a network's own folder, or a file of weights
+    /// beside its `config.json`. Without a scheduler's configuration it is diffusers' DDPMScheduler as it is by default,
+    /// which a line on standard error says.
     ///
     /// # Errors
     /// [`Io`](Error::Io) or [`Input`](Error::Input) naming the file, the key or the tensor that does not fit.
-    pub fn read(folder: &Path) -> Result<Self> {
-        if !folder.is_dir() {
-            let found = if folder.exists() { "is a file" } else { "does not exist" };
-            return Err(Error::input(format!("{}: {found}, expected a model folder", folder.display())));
-        }
-        let unet_config = folder.join(UNET_CONFIG);
-        if !unet_config.is_file() {
-            let expected = format!("expected {INDEX}, {UNET_CONFIG}, {WEIGHTS} and {SCHEDULER_CONFIG}");
-            return Err(Error::input(format!("{}: not a diffusers model folder, {expected}", folder.display())));
-        }
-        let config = UNetConfig::from_json(&read_json(&unet_config)?, &unet_config.display().to_string())?;
-        let scheduler_config = folder.join(SCHEDULER_CONFIG);
-        let scheduler =
-            SchedulerConfig::from_json(&read_json(&scheduler_config)?, &scheduler_config.display().to_string())?;
-        let path = folder.join(WEIGHTS);
+    pub fn read(path: &Path) -> Result<Self> {
+        let files = ModelFiles::find(path)?;
+        let scheduler = match &files.scheduler {
+            Some(path) => SchedulerConfig::from_json(&read_json(path)?, &path.display().to_string())?,
+            None => {
+                eprintln!("{}: no scheduler_config.json; taking a DDPMScheduler's defaults", path.display());
+                SchedulerConfig::default()
+            }
+        };
+        Self::read_files(&files, scheduler)
+    }
+
+    /// As [`read`](Self::read) for what needs no scheduler: it is a DDPMScheduler's default, whatever the folder says.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_network(path: &Path) -> Result<Self> {
+        Self::read_files(&ModelFiles::find(path)?, SchedulerConfig::default())
+    }
+
+    fn read_files(files: &ModelFiles, scheduler: SchedulerConfig) -> Result<Self> {
+        let config = UNetConfig::from_json(&read_json(&files.config)?, &files.config.display().to_string())?;
         let unet = UNet::new(&config)?;
-        let weights = unet.parameters().flatten(&read_tensors(&path)?.tensors, &path.display().to_string())?;
+        let mut tensors = Tensors::open(&files.weights)?;
+        tensors.modernize_attention();
+        let weights = unet.parameters().flatten(&tensors, tensors.source())?;
         Ok(Self { unet, scheduler, weights })
+    }
+
+    /// Writes a folder, its weights in single precision; each file whole or not at all.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io).
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        self.write_as(folder, WeightType::F32)
     }
 
     /// Writes a folder; each file whole or not at all.
     ///
     /// # Errors
+    /// [`Input`](Error::Input) naming a tensor with a number too large for the type, before anything is written;
     /// [`Io`](Error::Io).
-    pub fn write(&self, folder: &Path) -> Result<()> {
+    pub fn write_as(&self, folder: &Path, of: WeightType) -> Result<()> {
+        of.check(self.unet.parameters(), &self.weights)?;
         for part in ["unet", "scheduler"] {
             let part = folder.join(part);
             fs::create_dir_all(&part).map_err(Error::io(&part))?;
         }
-        let tensors = deferred(self.unet.parameters(), &self.weights, "");
+        let tensors = deferred(self.unet.parameters(), &self.weights, "", of);
         write_deferred(&folder.join(WEIGHTS), tensors, &[("format", "pt".into())])?;
         write_json(&folder.join(UNET_CONFIG), &self.unet.config().to_json())?;
         write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.to_json())?;

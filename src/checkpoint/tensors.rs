@@ -1,15 +1,199 @@
-//! safetensors files.
+//! The one reader of tensors: a table of where they lie in mapped files, whatever the files' format.
 
-use crate::atomic_file;
+use super::attention_names;
+use super::entry::Entry;
+use super::file_bytes::FileBytes;
+use super::{safetensors_header, shard_index, torch_file};
 use crate::error::{Error, Result};
-use crate::nn::{NamedTensor, Parameter, Parameters};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use crate::nn::TensorSource;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-/// A safetensors file's contents as floats, and its metadata.
+/// Longer names are no tensor's.
+const LONGEST_NAME: usize = 512;
+
+/// The tensors of a checkpoint, in one file or several. Only the table is in memory: elements are read, converted to
+/// single precision, when they are asked for.
+pub struct Tensors {
+    source: String,
+    files: Vec<FileBytes>,
+    entries: BTreeMap<String, Entry>,
+    metadata: HashMap<String, String>,
+}
+
+impl Tensors {
+    /// Opens a safetensors file, what `torch.save` wrote, or an `*.index.json` of such files.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io); [`Input`](Error::Input) naming the file if it is cut off, corrupt, or holds what is no tensor.
+    pub fn open(path: &Path) -> Result<Self> {
+        let source = path.display().to_string();
+        if !source.ends_with(".json") {
+            return Self::parse(FileBytes::open(path)?, &source);
+        }
+        let index = shard_index::parse(&FileBytes::open(path)?, &source)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let names: BTreeSet<&str> = index.iter().map(|(_, file)| file.as_str()).collect();
+        let mut all = Self { source, files: Vec::new(), entries: BTreeMap::new(), metadata: HashMap::new() };
+        let mut indexed: HashMap<&str, &str> =
+            index.iter().map(|(name, file)| (name.as_str(), file.as_str())).collect();
+        for file in names {
+            let path = folder.join(file);
+            if !path.is_file() {
+                return Err(Error::input(format!("{}: names {file}, which is not there", all.source)));
+            }
+            let shard = Self::open_one(&path)?;
+            let number = all.files.len();
+            all.files.extend(shard.files);
+            for (name, entry) in shard.entries {
+                if indexed.remove(name.as_str()) != Some(file) {
+                    return Err(Error::input(format!("{}: does not say that {name} is in {file}", all.source)));
+                }
+                all.entries.insert(name, Entry { file: number, ..entry });
+            }
+        }
+        match indexed.into_iter().min() {
+            Some((name, file)) => Err(Error::input(format!("{}: {name} is not in {file}", all.source))),
+            None => Ok(all),
+        }
+    }
+
+    fn open_one(path: &Path) -> Result<Self> {
+        Self::parse(FileBytes::open(path)?, &path.display().to_string())
+    }
+
+    /// Takes a file's contents, in any of the formats; `source` is named in errors.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) as [`open`](Self::open).
+    pub fn from_bytes(bytes: Vec<u8>, source: &str) -> Result<Self> {
+        Self::parse(FileBytes::Owned(bytes), source)
+    }
+
+    fn parse(file: FileBytes, source: &str) -> Result<Self> {
+        let refuse = |why: &str| Err(Error::input(format!("{source}: {why}")));
+        let (found, metadata) = if torch_file::is_zip(&file) {
+            (torch_file::read(&file, source)?, HashMap::new())
+        } else if torch_file::is_legacy(&file) {
+            return refuse("PyTorch's format from before its version 1.6; load it there and save it again");
+        } else if file.starts_with(b"version https://git-lfs") {
+            return refuse("a pointer of Git LFS, not the file itself; git lfs pull brings that");
+        } else if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| source.ends_with(end)) {
+            return refuse("not a zip archive as torch.save writes it");
+        } else {
+            let header = safetensors_header::read(&file, source)?;
+            (header.entries, header.metadata)
+        };
+        let mut entries = BTreeMap::new();
+        for (name, entry) in found {
+            // Names stand in errors, which are one line.
+            if name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+                let name: String = name.chars().take(100).collect();
+                return Err(Error::input(format!(
+                    "{source}: tensor {name:?}...: expected a name of at most {LONGEST_NAME} printable bytes"
+                )));
+            }
+            entries.insert(name, entry);
+        }
+        Ok(Self { source: source.to_string(), files: vec![file], entries, metadata })
+    }
+
+    /// What errors call it: its path.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// A safetensors file's free text by name.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
+    }
+
+    /// Gives a tensor another name, for checkpoints of other programs; one that is there already is replaced.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(entry) = self.entries.remove(from) {
+            self.entries.insert(to.to_string(), entry);
+        }
+    }
+
+    /// Gives attention's old names the new ones, and the weights of its projections two axes, as diffusers does.
+    pub(super) fn modernize_attention(&mut self) {
+        let old: Vec<(String, String)> = (self.entries.keys())
+            .filter_map(|name| Some((name.clone(), attention_names::renamed(name)?)))
+            .filter(|(_, new)| !self.entries.contains_key(new))
+            .collect();
+        for (old, new) in old {
+            self.rename(&old, &new);
+        }
+        for (name, entry) in &mut self.entries {
+            if attention_names::is_projection(name) && matches!(entry.shape[..], [_, _, 1, 1] | [_, _, 1]) {
+                entry.shape.truncate(2);
+                entry.strides.as_mut().map(|strides| strides.truncate(2)).unwrap_or_default();
+            }
+        }
+    }
+
+    /// A tensor's sizes and elements; the error says what there is.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input).
+    pub fn get(&self, name: &str) -> Result<(&[usize], Cow<'_, [f32]>)> {
+        let entry = self.entry(name)?;
+        Ok((&entry.shape, self.read_entry(name, entry)?))
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.entries.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.entries.keys().map(String::as_str).take(8).collect();
+            Error::input(format!("{}: no tensor {name}; it holds {}", self.source, names.join(", ")))
+        })
+    }
+
+    fn read_entry<'a>(&'a self, name: &str, entry: &'a Entry) -> Result<Cow<'a, [f32]>> {
+        let named = |error| Error::input(format!("{}: tensor {name} {error}", self.source));
+        entry.read(&self.files[entry.file]).map_err(named)
+    }
+
+    /// The tensors whose names begin with a prefix, by the rest of their names.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl TensorSource + 'a {
+        Prefixed { tensors: self, prefix }
+    }
+}
+
+impl TensorSource for Tensors {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.entries.keys().map(String::as_str))
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| &entry.shape[..])
+    }
+
+    fn read(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        self.read_entry(name, self.entry(name)?)
+    }
+}
+
+struct Prefixed<'a> {
+    tensors: &'a Tensors,
+    prefix: &'a str,
+}
+
+impl TensorSource for Prefixed<'_> {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.tensors.names().filter_map(|name| name.strip_prefix(self.prefix)))
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.shape(&format!("{}{name}", self.prefix))
+    }
+
+    fn read(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        self.tensors.read(&format!("{}{name}", self.prefix))
+    }
+}
+
+/// A file's tensors as floats, and its metadata.
 #[derive(Clone, Debug, Default)]
 pub struct TensorFile {
     /// (shape, data) by name. Integers are floats here: they are labels and timesteps, small enough to be exact.
@@ -32,95 +216,16 @@ impl TensorFile {
     }
 }
 
-/// Reads a safetensors file: f32 tensors, and the integer types.
+/// Reads all tensors of a file, for those that are small.
 ///
 /// # Errors
-/// [`Io`](Error::Io); [`Input`](Error::Input) naming the file if it is cut off, corrupt, or holds another type.
+/// As [`Tensors::open`].
 pub fn read_tensors(path: &Path) -> Result<TensorFile> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let broken = |error: safetensors::SafeTensorError| {
-        Error::input(format!("{}: not a whole safetensors file: {error}", path.display()))
+    let mut table = Tensors::open(path)?;
+    let tensor = |(name, entry): (&String, &Entry)| {
+        let data = table.read_entry(name, entry)?.into_owned();
+        Ok((name.clone(), (entry.shape.clone(), data)))
     };
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let mut tensors = HashMap::new();
-    for (name, view) in file.iter() {
-        let floats = to_floats(&view).ok_or_else(|| {
-            Error::input(format!("{}: tensor {name} is {:?}, expected F32, I32 or I64", path.display(), view.dtype()))
-        })?;
-        tensors.insert(name.to_string(), (view.shape().to_vec(), floats));
-    }
-    Ok(TensorFile { tensors, metadata: metadata.metadata().clone().unwrap_or_default() })
-}
-
-fn to_floats(view: &TensorView) -> Option<Vec<f32>> {
-    let data = view.data();
-    match view.dtype() {
-        Dtype::F32 => Some(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
-        Dtype::I32 => Some(data.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32).collect()),
-        Dtype::I64 => {
-            let integer = |b: &[u8]| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32;
-            Some(data.chunks_exact(8).map(integer).collect())
-        }
-        _ => None,
-    }
-}
-
-/// A tensor whose elements are made when it is written, so that a file never lies in memory as a whole.
-pub struct Deferred<'a> {
-    /// Sizes.
-    pub shape: Vec<usize>,
-    /// Makes the elements.
-    pub make: Box<dyn Fn() -> Vec<f32> + 'a>,
-}
-
-impl View for Deferred<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        let floats = (self.make)();
-        Cow::Owned(floats.iter().flat_map(|value| value.to_le_bytes()).collect())
-    }
-    fn data_len(&self) -> usize {
-        4 * self.shape.iter().product::<usize>()
-    }
-}
-
-/// Every tensor of a flat buffer as it is in a checkpoint, its name after `prefix`.
-pub fn deferred<'a>(parameters: &'a Parameters, flat: &'a [f32], prefix: &str) -> Vec<(String, Deferred<'a>)> {
-    let tensor = |p: &'a Parameter| {
-        let make = move || p.to_checkpoint(&flat[p.offset..][..p.len()]);
-        (format!("{prefix}{}", p.name), Deferred { shape: p.shape.clone(), make: Box::new(make) })
-    };
-    parameters.iter().map(tensor).collect()
-}
-
-/// Writes f32 tensors, whole or not at all.
-///
-/// # Errors
-/// [`Io`](Error::Io).
-pub fn write_deferred(path: &Path, tensors: Vec<(String, Deferred)>, metadata: &[(&str, String)]) -> Result<()> {
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
-    atomic_file::write_at(path, |unfinished| {
-        safetensors::serialize_to_file(tensors, Some(metadata), unfinished).map_err(|error| match error {
-            SafeTensorError::IoError(source) => Error::io(path)(source),
-            other => Error::Device(format!("{}: {other}", path.display())),
-        })
-    })
-}
-
-/// Writes f32 tensors that are in memory, whole or not at all.
-///
-/// # Errors
-/// [`Io`](Error::Io).
-pub fn write_tensors(path: &Path, tensors: &[NamedTensor], metadata: &[(&str, String)]) -> Result<()> {
-    let views = tensors.iter().map(|(name, shape, data)| {
-        (name.clone(), Deferred { shape: shape.clone(), make: Box::new(move || data.clone()) })
-    });
-    write_deferred(path, views.collect(), metadata)
+    let tensors = table.entries.iter().map(tensor).collect::<Result<_>>()?;
+    Ok(TensorFile { tensors, metadata: std::mem::take(&mut table.metadata) })
 }

@@ -1,7 +1,8 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `evaluate`, `devices`, `check`, `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `devices`, `check`, `bench`.
 
 mod bench;
 mod check;
+mod convert;
 mod demo;
 mod device;
 mod devices;
@@ -30,6 +31,7 @@ enum Command {
     Train(train::Train),
     Sample(sample::Sample),
     Predict(predict::Predict),
+    Convert(convert::Convert),
     Evaluate(evaluate::Evaluate),
     Devices(devices::Devices),
     Check(check::Check),
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Train(train) => train.run(),
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
+        Command::Convert(convert) => convert.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),

@@ -4,8 +4,7 @@ use super::device::DeviceFlag;
 use super::sample::{to_nchw, to_nhwc};
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
 use crate::error::{Error, Result};
-use crate::kernels::timestep_embedding::LARGEST_TIMESTEP;
-use crate::nn::{Network, Recompute};
+use crate::nn::{ClassEmbedType, Network, Recompute};
 use crate::plan::{Recorder, Step, Storage};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +13,7 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Example: aquatint predict runs/digits --input in.safetensors --output out.safetensors\n\n\
     The input holds `sample` (f32, [N, C, H, W]), `timestep` (i64 or f32, [N]) and, for a conditional model, \
-    `class_labels` (i64, [N]); the output holds `output` (f32, [N, C, H, W]).")]
+    `class_labels` (i64, [N]; f32, [N, time_embedding_dim], where class_embed_type is identity); the output holds `output` (f32, [N, C, H, W]).")]
 pub(super) struct Predict {
     /// A model folder: a run's, or one in diffusers' layout
     model: PathBuf,
@@ -30,7 +29,7 @@ pub(super) struct Predict {
 
 impl Predict {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        let model = ModelFolder::read(&self.model)?;
+        let model = ModelFolder::read_network(&self.model)?;
         let config = model.unet.config();
         let file = read_tensors(&self.input)?;
         let source = self.input.display().to_string();
@@ -48,33 +47,58 @@ impl Predict {
             return Err(Error::input(format!("{source}: tensor sample is not finite")));
         }
         config.check_size(height, width, &source)?;
-        let list = |name: &str, allowed: &dyn Fn(f32) -> bool, expected: &str| -> Result<&Vec<f32>> {
+        let floats = |name: &str, expected: &[usize]| -> Result<&Vec<f32>> {
             let (found, data) = file.get(name, &self.input)?;
-            if *found != [n] {
-                return Err(Error::input(format!("{source}: tensor {name} has shape {found:?}, expected [{n}]")));
+            if found != expected {
+                return Err(Error::input(format!(
+                    "{source}: tensor {name} has shape {found:?}, expected {expected:?}"
+                )));
             }
-            match data.iter().find(|&&value| !allowed(value)) {
-                Some(bad) => Err(Error::input(format!("{source}: {name} holds {bad}, expected {expected}"))),
+            match data.iter().find(|value| !value.is_finite()) {
+                Some(bad) => Err(Error::input(format!("{source}: tensor {name} holds {bad}, expected finite numbers"))),
                 None => Ok(data),
             }
         };
-        let timesteps = list("timestep", &|t| (0.0..LARGEST_TIMESTEP).contains(&t), "0 to 2^24")?;
-        let labels = match config.num_class_embeds {
-            None => None,
-            Some(classes) => {
-                let allowed = |label: f32| (0.0..classes as f32).contains(&label) && label.fract() == 0.0;
-                let labels = list("class_labels", &allowed, &format!("whole numbers from 0 to {}", classes - 1))?;
-                Some(labels.iter().map(|&label| label as u32).collect::<Vec<_>>())
+        let timesteps = floats("timestep", &[n])?;
+        config.check_timesteps(timesteps, &source)?;
+        let labels = match config.class_embed_type {
+            None => match config.num_class_embeds {
+                None => None,
+                Some(classes) => {
+                    let labels = floats("class_labels", &[n])?;
+                    let bad = |label: &&f32| !(0.0..classes as f32).contains(*label) || label.fract() != 0.0;
+                    if let Some(bad) = labels.iter().find(bad) {
+                        let last = classes - 1;
+                        return Err(Error::input(format!(
+                            "{source}: class_labels holds {bad}, expected whole numbers from 0 to {last}"
+                        )));
+                    }
+                    Some(labels)
+                }
+            },
+            Some(ClassEmbedType::Timestep) => {
+                let labels = floats("class_labels", &[n])?;
+                config.check_timesteps(labels, &format!("{source}: class_labels"))?;
+                Some(labels)
             }
+            Some(ClassEmbedType::Identity) => Some(floats("class_labels", &[n, config.embedding_channels()])?),
         };
 
         let storage = |name: &str, len: usize| Storage::f32(name, len);
         let (weights, x) = (storage("weights", model.weights.len()), storage("sample", sample.len()));
-        let (t, classes) = (storage("timesteps", n), Storage::u32("class labels", n));
+        let t = storage("timesteps", n);
+        let (classes, label_shape) = match config.class_embed_type {
+            None => (Storage::u32("class labels", n), vec![n]),
+            Some(ClassEmbedType::Timestep) => (storage("class labels", n), vec![n]),
+            Some(ClassEmbedType::Identity) => {
+                let shape = vec![n, config.embedding_channels()];
+                (storage("class embeddings", shape.iter().product()), shape)
+            }
+        };
         let mut r = Recorder::new();
         let x_value = r.input(&x, &[n, height, width, channels]);
         let t_value = r.input(&t, &[n]);
-        let label_value = labels.as_ref().map(|_| r.input(&classes, &[n]));
+        let label_value = labels.map(|_| r.input(&classes, &label_shape));
         let mut net = Network {
             r: &mut r,
             parameters: model.unet.parameters(),
@@ -92,8 +116,13 @@ impl Predict {
         device.upload(&weights, 0, &model.weights)?;
         device.upload(&x, 0, &to_nhwc(sample, [n, channels, height, width]))?;
         device.upload(&t, 0, timesteps)?;
-        if let Some(labels) = labels {
-            device.upload_integers(&classes, 0, &labels)?;
+        match labels {
+            Some(labels) if config.class_embed_type.is_none() => {
+                let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+                device.upload_integers(&classes, 0, &labels)?;
+            }
+            Some(labels) => device.upload(&classes, 0, labels)?,
+            None => {}
         }
         device.run(id, &Step::default())?;
         let shape = [n, config.out_channels, height, width];

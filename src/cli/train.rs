@@ -3,16 +3,17 @@
 use super::device::DeviceFlag;
 use super::output::{note, say};
 use super::progress::{Progress, duration};
+use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::BetaSchedule;
+use crate::diffusion::{BetaSchedule, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::nn::{Recompute, UNetConfig};
+use crate::nn::{Recompute, SampleSize, UNetConfig};
 use crate::training::{
     self, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,7 +21,8 @@ use std::time::Instant;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
-    aquatint train --out runs/photos --resume --steps 50000")]
+    aquatint train --out runs/photos --resume --steps 50000\n  \
+    aquatint train --from google/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5")]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
@@ -31,6 +33,9 @@ pub(super) struct Train {
     /// A TOML file with tables [unet], [scheduler] and [training] of diffusers' key names; flags go before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Begins with a model's weights, its network and its scheduler: a folder or a file that `sample` opens
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Optimiser steps in all
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -133,7 +138,6 @@ impl Train {
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
-        set(&mut tables.scheduler.beta_schedule, self.schedule.map(Schedule::name));
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
@@ -145,7 +149,11 @@ impl Train {
         if self.data.is_none() && self.config.is_none() {
             return Err(Error::input("--data is missing: digits, IDX files or a folder"));
         }
-        let mut tables = self.tables()?;
+        let tables = self.tables()?;
+        if let Some(from) = &self.from {
+            return self.start_from(from, tables);
+        }
+        let mut tables = tables;
         // 28 becomes 32 without a network of its own, which the default network halves twice.
         let multiple = tables.unet.as_ref().map_or(8, UNetConfig::size_multiple);
         tables.training.pad_to_multiple.get_or_insert(multiple);
@@ -156,7 +164,46 @@ impl Train {
             None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
-        Run::start(&self.out, RunConfig { unet, scheduler: tables.scheduler, training: tables.training }, dataset)
+        let scheduler = self.scheduler(tables.scheduler.unwrap_or_default());
+        Run::start(&self.out, RunConfig { unet, scheduler, training: tables.training }, dataset)
+    }
+
+    /// A new run that begins with a model's weights.
+    fn start_from(&self, from: &Path, mut tables: Tables) -> Result<Run> {
+        let model = ModelFolder::read(from)?;
+        let unet = model.unet.config();
+        let conflict = |what: &str| {
+            let from = from.display();
+            Err(Error::input(format!("--from {from}: the network is the model's, {what}")))
+        };
+        if tables.unet.is_some() {
+            return conflict("and the file of --config has a table [unet]; expected none");
+        }
+        if tables.training.class_conditional && unet.num_class_embeds.is_none() {
+            return conflict("which knows no classes; --classes (class_conditional) cannot add them");
+        }
+        let t = &mut tables.training;
+        t.pad_to_multiple.get_or_insert(unet.size_multiple());
+        let sides = unet.sample_size.map(SampleSize::height_width);
+        match (t.resolution, sides) {
+            (Some(size), Some(sides)) if sides != [size, size] => {
+                let [height, width] = sides;
+                return conflict(&format!("which is for pictures of {height}x{width}; --image-size is {size}"));
+            }
+            (None, Some([height, width])) if height == width => t.resolution = Some(height),
+            _ => {}
+        }
+        let dataset = open_dataset(t, Some(unet))?;
+        let own = model.scheduler.for_training(&from.display().to_string())?;
+        let scheduler = self.scheduler(tables.scheduler.unwrap_or(own));
+        let config = RunConfig { unet: unet.clone(), scheduler, training: tables.training };
+        Run::start_from(&self.out, config, dataset, model.weights)
+    }
+
+    /// A scheduler with the noise that the flags describe.
+    fn scheduler(&self, mut scheduler: SchedulerConfig) -> SchedulerConfig {
+        set(&mut scheduler.beta_schedule, self.schedule.map(Schedule::name));
+        scheduler
     }
 
     fn resume(&self) -> Result<Run> {
@@ -216,6 +263,7 @@ impl Train {
                 checkpointing_steps: t.checkpointing_steps,
                 recompute: t.recompute,
                 pad_to_multiple: t.pad_to_multiple,
+                resolution: tables.training.resolution.or(t.resolution),
                 ..tables.training
             } == *t;
             let same_unet = tables.unet.is_none_or(|unet| {
@@ -227,7 +275,9 @@ impl Train {
                 };
                 filled == config.unet
             });
-            if !same_unet || tables.scheduler != config.scheduler || !same_rest {
+            // What the file leaves out may have come from the model of --from.
+            let same_scheduler = tables.scheduler.is_none_or(|scheduler| self.scheduler(scheduler) == config.scheduler);
+            if !same_unet || !same_scheduler || !same_rest {
                 let path = path.display();
                 return Err(Error::input(format!("--resume: {path} differs from what the run was started with")));
             }

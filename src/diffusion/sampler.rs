@@ -79,6 +79,8 @@ impl Sampler {
         let config = unet.config();
         let channels = config.in_channels;
         chain.check_channels(config.in_channels, config.out_channels)?;
+        let told: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
+        config.check_timesteps(&told, "the sampler")?;
         let shape = [batch, height, width, channels];
         let len = shape.iter().product();
         let x = Storage::f32("pictures", len);
@@ -95,7 +97,7 @@ impl Sampler {
         let table_value = r.input(&table, &[chain.stages().len(), COLUMNS]);
         let x_value = r.input(&x, &shape);
         let t = r.input(&timesteps, &[batch]);
-        let label_value = config.num_class_embeds.map(|_| r.input(&labels, &[batch]));
+        let label_value = config.classes().map(|_| r.input(&labels, &[batch]));
         let mut net = Network {
             r: &mut r,
             parameters: unet.parameters(),
@@ -115,7 +117,7 @@ impl Sampler {
         let operands = Operands { table: table_value, output, thresholds, noise, kept, x: x_value };
         sampler_step(&mut r, chain.kernel(), operands)?;
         let plans = Plans { noise: noise_plan, stage: r.finish() };
-        let classes = config.num_class_embeds;
+        let classes = config.classes();
         Ok(Self { batch, shape, chain, classes, plans, x, timesteps, labels, table, step_noise: given, loaded: None })
     }
 

@@ -160,8 +160,14 @@ impl OptimizerState {
 /// Records one step of the optimiser. `norm` `[1]` is the norm of the whole gradient, see
 /// [`gradient_norm`](super::gradient_norm::gradient_norm), or `[2]`, what [`loss_scale`](super::loss_scale) makes of it.
 pub fn adam_step(r: &mut Recorder, state: &OptimizerState, norm: Value, adam: Adam) {
+    adam_step_over(r, state, &[(0, state.parameters.len())], norm, adam);
+}
+
+/// [`adam_step`] over some runs of the buffers alone, given as (first, length): the rest stays as it is.
+pub fn adam_step_over(r: &mut Recorder, state: &OptimizerState, runs: &[(usize, usize)], norm: Value, adam: Adam) {
     let scaled = r.len(norm) == 2;
-    for (first, len) in chunks(state.parameters.len()) {
+    let pieces = runs.iter().flat_map(|&(start, len)| chunks(len).map(move |(first, len)| (start + first, len)));
+    for (first, len) in pieces {
         let [parameters, gradients, first_moments, second_moments] =
             [&state.parameters, &state.gradients, &state.first_moments, &state.second_moments]
                 .map(|storage| r.bind(storage, first, &[len]));

@@ -120,11 +120,35 @@ impl Kernel for Statistics {
     }
 }
 
+/// What the passes after the statistics know of weight and bias, and of what follows.
+#[derive(Clone, Copy, Debug)]
+struct Affine {
+    silu: bool,
+    /// Weight and bias are `[pictures, channels]` and not `[channels]`.
+    per_picture: bool,
+}
+
+impl Affine {
+    /// Words of the shaders' uniform block, after the sizes.
+    fn parameters(self) -> Vec<u32> {
+        vec![self.silu.into(), self.per_picture.into()]
+    }
+    /// The weight's and the bias's binding.
+    fn binding(self, sizes: &Sizes) -> Binding {
+        Binding::read(if self.per_picture { sizes.pictures * sizes.channels } else { sizes.channels })
+    }
+    /// A picture's part of the weight or of the bias.
+    #[inline(always)]
+    fn of_picture<T>(self, values: &[T], picture: usize, channels: usize) -> &[T] {
+        &values[if self.per_picture { picture * channels } else { 0 }..][..channels]
+    }
+}
+
 /// y = (x - mean) / deviation * weight + bias, then SiLU if asked for.
 #[derive(Clone, Copy, Debug)]
 struct Apply {
     sizes: Sizes,
-    silu: bool,
+    affine: Affine,
 }
 
 impl<T: Real> Twin<T> for Apply {
@@ -132,10 +156,11 @@ impl<T: Real> Twin<T> for Apply {
         let (x, statistics, weight, bias, y) = (io.read(0), io.read(1), io.read(2), io.read(3), io.write(4));
         let Sizes { pixels, channels, groups, .. } = self.sizes;
         for i in 0..self.sizes.len() {
-            let channel = i % channels;
-            let group = i / (pixels * channels) * groups + channel / self.sizes.group_channels();
-            let z = (x[i] - statistics[2 * group]) * statistics[2 * group + 1] * weight[channel] + bias[channel];
-            y[i] = if self.silu { silu_of(z) } else { z };
+            let (picture, channel) = (i / (pixels * channels), i % channels);
+            let group = picture * groups + channel / self.sizes.group_channels();
+            let [weight, bias] = [weight, bias].map(|all| self.affine.of_picture(all, picture, channels)[channel]);
+            let z = (x[i] - statistics[2 * group]) * statistics[2 * group + 1] * weight + bias;
+            y[i] = if self.affine.silu { silu_of(z) } else { z };
         }
     }
 }
@@ -145,13 +170,13 @@ impl Kernel for Apply {
         shader!("group_norm_apply", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
-        [self.sizes.parameters(), vec![self.silu.into()]].concat()
+        [self.sizes.parameters(), self.affine.parameters()].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
-        let Sizes { pictures, channels, groups, .. } = self.sizes;
+        let Sizes { pictures, groups, .. } = self.sizes;
         let len = self.sizes.len();
-        let of_channels = Binding::read(channels);
-        vec![Binding::read(len), Binding::read(pictures * groups * 2), of_channels, of_channels, Binding::write(len)]
+        let affine = self.affine.binding(&self.sizes);
+        vec![Binding::read(len), Binding::read(pictures * groups * 2), affine, affine, Binding::write(len)]
     }
     fn groups(&self) -> usize {
         self.sizes.element_groups()
@@ -165,13 +190,14 @@ impl Kernel for Apply {
         parallel::for_rows(y, picture_len, #[inline(always)] |picture, y| {
             let channels = self.sizes.channels;
             with_channels(&self.sizes, statistics, picture, #[inline(always)] |means, scales, []| {
+            let [weight, bias] = [weight, bias].map(|all| self.affine.of_picture(all, picture, channels));
             scales.iter_mut().zip(weight).for_each(|(scale, &weight)| *scale *= weight);
-            let (means, scales, bias) = (&means[..channels], &scales[..channels], &bias[..channels]);
+            let (means, scales) = (&means[..channels], &scales[..channels]);
             let rows = y.chunks_exact_mut(channels).zip(x[picture * picture_len..].chunks_exact(channels));
             for (y, x) in rows {
                 for c in 0..channels {
                     let z = (x[c] - means[c]) * scales[c] + bias[c];
-                    y[c] = if self.silu { z * sigmoid(z) } else { z };
+                    y[c] = if self.affine.silu { z * sigmoid(z) } else { z };
                 }
             }
             });
@@ -206,7 +232,7 @@ fn with_channels<const N: usize>(
 #[derive(Clone, Copy, Debug)]
 struct BackwardSums {
     sizes: Sizes,
-    silu: bool,
+    affine: Affine,
 }
 
 /// The gradient before SiLU.
@@ -225,7 +251,8 @@ impl<T: Real> Twin<T> for BackwardSums {
             let (picture, channel) = (i / (pixels * channels), i % channels);
             let group = picture * groups + channel / self.sizes.group_channels();
             let xhat = (x[i] - statistics[2 * group]) * statistics[2 * group + 1];
-            let dz = before_silu(self.silu, xhat, weight[channel], bias[channel], dy[i]);
+            let [weight, bias] = [weight, bias].map(|all| self.affine.of_picture(all, picture, channels)[channel]);
+            let dz = before_silu(self.affine.silu, xhat, weight, bias, dy[i]);
             sum_dz[picture * channels + channel] += dz;
             sum_dz_xhat[picture * channels + channel] += dz * xhat;
         }
@@ -237,13 +264,13 @@ impl Kernel for BackwardSums {
         shader!("group_norm_backward_sums", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
-        [self.sizes.parameters(), vec![self.silu.into()]].concat()
+        [self.sizes.parameters(), self.affine.parameters()].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
         let Sizes { pictures, channels, groups, .. } = self.sizes;
-        let (all, of_channels) = (Binding::read(self.sizes.len()), Binding::read(channels));
+        let (all, affine) = (Binding::read(self.sizes.len()), self.affine.binding(&self.sizes));
         let sums = Binding::write(pictures * channels);
-        vec![all, Binding::read(pictures * groups * 2), of_channels, of_channels, all, sums, sums]
+        vec![all, Binding::read(pictures * groups * 2), affine, affine, all, sums, sums]
     }
     fn groups(&self) -> usize {
         self.sizes.pictures * self.sizes.channels.div_ceil(16)
@@ -258,7 +285,7 @@ impl Kernel for BackwardSums {
         parallel::for_rows2((sum_dz, channels), (sum_dz_xhat, channels), #[inline(always)] |picture, sum_dz, sum_dz_xhat| {
             with_channels(&self.sizes, statistics, picture, #[inline(always)] |means, deviations, []| {
             let (means, deviations) = (&means[..channels], &deviations[..channels]);
-            let (weight, bias) = (&weight[..channels], &bias[..channels]);
+            let [weight, bias] = [weight, bias].map(|all| self.affine.of_picture(all, picture, channels));
             let first = picture * pixels * channels;
             let (sum_dz, sum_dz_xhat) = (&mut sum_dz[..channels], &mut sum_dz_xhat[..channels]);
             sum_dz.fill(0.0);
@@ -267,7 +294,7 @@ impl Kernel for BackwardSums {
             for (x, dy) in rows {
                 for c in 0..channels {
                     let xhat = (x[c] - means[c]) * deviations[c];
-                    let dz = if self.silu { dy[c] * slope(xhat * weight[c] + bias[c]) } else { dy[c] };
+                    let dz = if self.affine.silu { dy[c] * slope(xhat * weight[c] + bias[c]) } else { dy[c] };
                     sum_dz[c] += dz;
                     sum_dz_xhat[c] += dz * xhat;
                 }
@@ -289,7 +316,7 @@ fn slope(z: f32) -> f32 {
 #[derive(Clone, Copy, Debug)]
 struct BackwardInput {
     sizes: Sizes,
-    silu: bool,
+    affine: Affine,
 }
 
 impl BackwardInput {
@@ -311,6 +338,7 @@ impl<T: Real> Twin<T> for BackwardInput {
         let Sizes { pictures, pixels, channels, groups } = self.sizes;
         let size = self.sizes.group_channels();
         for picture in 0..pictures {
+            let [weight, bias] = [weight, bias].map(|all| self.affine.of_picture(all, picture, channels));
             for group in 0..groups {
                 let [mean, deviation] = [0, 1].map(|i| statistics[2 * (picture * groups + group) + i]);
                 let [s1, s2] = self.group_means(picture, group, weight, sums);
@@ -318,7 +346,7 @@ impl<T: Real> Twin<T> for BackwardInput {
                     let channel = group * size + element % size;
                     let i = (picture * pixels + element / size) * channels + channel;
                     let xhat = (x[i] - mean) * deviation;
-                    let dz = before_silu(self.silu, xhat, weight[channel], bias[channel], dy[i]);
+                    let dz = before_silu(self.affine.silu, xhat, weight[channel], bias[channel], dy[i]);
                     dx[i] = deviation * (dz * weight[channel] - s1 - xhat * s2);
                 }
             }
@@ -331,13 +359,13 @@ impl Kernel for BackwardInput {
         shader!("group_norm_backward_input", "grid", "silu", "group_norm")
     }
     fn parameters(&self) -> Vec<u32> {
-        [self.sizes.parameters(), vec![self.silu.into()]].concat()
+        [self.sizes.parameters(), self.affine.parameters()].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
         let Sizes { pictures, channels, groups, .. } = self.sizes;
-        let (all, of_channels) = (Binding::read(self.sizes.len()), Binding::read(channels));
+        let (all, affine) = (Binding::read(self.sizes.len()), self.affine.binding(&self.sizes));
         let (statistics, sums) = (Binding::read(pictures * groups * 2), Binding::read(pictures * channels));
-        vec![all, statistics, of_channels, of_channels, all, sums, sums, Binding::write(self.sizes.len())]
+        vec![all, statistics, affine, affine, all, sums, sums, Binding::write(self.sizes.len())]
     }
     fn groups(&self) -> usize {
         self.sizes.element_groups()
@@ -353,7 +381,7 @@ impl Kernel for BackwardInput {
         parallel::for_rows(dx, pixels * channels, #[inline(always)] |picture, dx| {
             with_channels(&self.sizes, statistics, picture, #[inline(always)] |means, deviations, [s1, s2]| {
             let (means, deviations) = (&means[..channels], &deviations[..channels]);
-            let (weight, bias) = (&weight[..channels], &bias[..channels]);
+            let [weight, bias] = [weight, bias].map(|all| self.affine.of_picture(all, picture, channels));
             for group in 0..groups {
                 let [of_dz, of_dz_xhat] = self.group_means(picture, group, weight, sums);
                 s1[group * size..][..size].fill(of_dz);
@@ -365,7 +393,7 @@ impl Kernel for BackwardInput {
             for (dx, (x, dy)) in dx.chunks_exact_mut(channels).zip(inputs) {
                 for c in 0..channels {
                     let xhat = (x[c] - means[c]) * deviations[c];
-                    let dz = if self.silu { dy[c] * slope(xhat * weight[c] + bias[c]) } else { dy[c] };
+                    let dz = if self.affine.silu { dy[c] * slope(xhat * weight[c] + bias[c]) } else { dy[c] };
                     dx[c] = deviations[c] * (dz * weight[c] - s1[c] - xhat * s2[c]);
                 }
             }
@@ -385,7 +413,8 @@ pub struct GroupNorm {
     pub silu: bool,
 }
 
-/// Group normalisation of x `[pictures, .., channels]` with weight and bias `[channels]`.
+/// Group normalisation of x `[pictures, .., channels]` with weight and bias `[channels]`, or `[pictures, channels]` where
+/// every picture has its own.
 ///
 /// # Errors
 /// [`Shape`](Error::Shape) if the sizes do not fit together, or the groups do not divide the channels.
@@ -394,35 +423,41 @@ pub fn group_norm(r: &mut Recorder, x: Value, weight: Value, bias: Value, norm: 
     let channels = *shape.last().unwrap_or(&0);
     let GroupNorm { groups, epsilon, silu } = norm;
     let divides = groups > 0 && channels.is_multiple_of(groups);
-    if shape.len() < 2 || !divides || r.shape(weight) != [channels] || r.shape(bias) != [channels] {
+    let per_picture = r.shape(weight).len() == 2;
+    let of_weight = [if per_picture { &shape[..1] } else { &[] }, &[channels]].concat();
+    if shape.len() < 2 || !divides || r.shape(weight) != of_weight || r.shape(bias) != of_weight {
         let message = format!("x {shape:?}, weight {:?}, {groups} groups do not fit", r.shape(weight));
         return Err(Error::Shape { op: "group_norm", message });
     }
+    let affine = Affine { silu, per_picture };
     let (pictures, pixels) = (shape[0], shape[1..shape.len() - 1].iter().product());
     let sizes = Sizes { pictures, pixels, channels, groups };
     let statistics = r.f32(&[pictures, groups, 2]);
     r.call(Statistics { sizes, epsilon }, &[x, statistics]);
     let y = r.activation(&shape);
-    r.call(Apply { sizes, silu }, &[x, statistics, weight, bias, y]);
+    r.call(Apply { sizes, affine }, &[x, statistics, weight, bias, y]);
     r.differentiable(y, &[x, weight, bias], move |r, dy| {
         let sum_dz = r.f32(&[pictures, channels]);
         let sum_dz_xhat = r.f32(&[pictures, channels]);
-        r.call(BackwardSums { sizes, silu }, &[x, statistics, weight, bias, dy, sum_dz, sum_dz_xhat]);
+        r.call(BackwardSums { sizes, affine }, &[x, statistics, weight, bias, dy, sum_dz, sum_dz_xhat]);
         for (value, sums) in [(weight, sum_dz_xhat), (bias, sum_dz)] {
-            if let Some(target) = r.gradient_target(value) {
+            if per_picture {
+                r.pass_gradient(value, sums);
+            } else if let Some(target) = r.gradient_target(value) {
                 sum_rows(r, sums, 1, pictures, channels, target)?;
             }
         }
         if let Some(dx) = r.new_gradient(x) {
             let inputs = [x, statistics, weight, bias, dy, sum_dz, sum_dz_xhat, dx];
-            r.call(BackwardInput { sizes, silu }, &inputs);
+            r.call(BackwardInput { sizes, affine }, &inputs);
         }
         Ok(())
     });
     Ok(y)
 }
 
-/// One group, as many groups as channels, odd sizes, more than one workgroup, a mean far from zero.
+/// One group, as many groups as channels, odd sizes, more than one workgroup, a mean far from zero, weights for each
+/// picture.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, shape, groups) in [
@@ -441,6 +476,18 @@ pub(super) fn cases() -> Vec<Case> {
                     .input(&shape, Fill::Normal(2.0))
                     .input(&[shape[3]], Fill::Normal(1.0))
                     .input(&[shape[3]], Fill::Normal(1.0))
+                    .records(move |r, v| Ok(vec![group_norm(r, v[0], v[1], v[2], norm)?])),
+            );
+        }
+    }
+    for (name, shape, groups) in [("one pixel", [2, 1, 1, 3], 1), ("odd", [3, 7, 5, 21], 3), ("wide", [2, 3, 3, 300], 2)] {
+        for silu in [false, true] {
+            let norm = GroupNorm { groups, epsilon: 1e-5, silu };
+            cases.push(
+                Case::new(format!("group_norm/{name}, weights for each picture{}", if silu { " + silu" } else { "" }))
+                    .input(&shape, Fill::Normal(2.0))
+                    .input(&[shape[0], shape[3]], Fill::Normal(1.0))
+                    .input(&[shape[0], shape[3]], Fill::Normal(1.0))
                     .records(move |r, v| Ok(vec![group_norm(r, v[0], v[1], v[2], norm)?])),
             );
         }

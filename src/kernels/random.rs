@@ -25,6 +25,8 @@ pub enum Purpose {
     Flip = 7,
     /// Inputs of the kernels' test cases.
     TestData = 8,
+    /// The elements that dropout keeps; the layer's number is in the bits above the lowest eight.
+    Dropout = 9,
 }
 
 /// Threefry-2x32 with 20 rounds.

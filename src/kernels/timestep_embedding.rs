@@ -14,14 +14,14 @@ pub const LARGEST_TIMESTEP: f32 = 16_777_216.0;
 const TURN: f64 = 4_294_967_296.0;
 
 /// What an embedding looks like; the names are those of a diffusers configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SinusoidalEmbedding {
     /// Numbers a timestep is turned into, at most 2049. The last is 0 if this is odd.
     pub dim: usize,
     /// The cosines come first.
     pub flip_sin_to_cos: bool,
     /// Frequency i is 10000^(-i / (dim / 2 - freq_shift)) radians a timestep: 1 makes the last one 1 / 10000.
-    pub freq_shift: usize,
+    pub freq_shift: f32,
 }
 
 impl SinusoidalEmbedding {
@@ -32,7 +32,7 @@ impl SinusoidalEmbedding {
     /// The frequencies in 2^-32 turns a timestep. A whole timestep times such a number, in wrapping integers, is the
     /// angle less its whole turns: nothing is lost as in reducing a large float.
     fn phases(&self) -> impl ExactSizeIterator<Item = u32> + use<> {
-        let last = (self.frequencies() - self.freq_shift) as f64;
+        let last = self.frequencies() as f64 - f64::from(self.freq_shift);
         (0..self.frequencies()).map(move |i| (10_000_f64.powf(-(i as f64) / last) / TAU * TURN).round() as u32)
     }
 }
@@ -92,7 +92,8 @@ pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: Sinusoi
     const OP: &str = "timestep_embedding";
     let [count] = r.dims(OP, timesteps)?;
     let frequencies = embedding.frequencies();
-    if frequencies <= embedding.freq_shift || frequencies > MOST_FREQUENCIES {
+    let is_shift = embedding.freq_shift < frequencies as f32; // not if it is NaN
+    if !is_shift || frequencies > MOST_FREQUENCIES {
         let message = format!("found {embedding:?}, expected dim / 2 above freq_shift and at most {MOST_FREQUENCIES}");
         return Err(Error::Shape { op: OP, message });
     }
@@ -104,7 +105,7 @@ pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: Sinusoi
 /// Even and odd sizes in every layout, the least and the most frequencies, more than one workgroup, the largest
 /// timesteps, and some between whole ones.
 pub(super) fn cases() -> Vec<Case> {
-    let case = |dim: usize, flip_sin_to_cos: bool, freq_shift: usize, timesteps: Vec<f32>| {
+    let case = |dim: usize, flip_sin_to_cos: bool, freq_shift: f32, timesteps: Vec<f32>| {
         let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift };
         let name = format!("timestep_embedding/{dim} flip {flip_sin_to_cos} shift {freq_shift}, {}", timesteps.len());
         Case::new(name)
@@ -112,13 +113,13 @@ pub(super) fn cases() -> Vec<Case> {
             .records(move |r, v| Ok(vec![timestep_embedding(r, v[0], embedding)?]))
     };
     let mut cases = vec![
-        case(2, false, 0, vec![7.0]),
-        case(2049, true, 1, vec![999.0, 3.0]),
-        case(128, true, 0, (0..1000).step_by(37).map(|t| t as f32).collect()),
-        case(32, false, 1, vec![16_777_215.0, 8_388_607.5, 998.999, 0.25, 1e-6]),
+        case(2, false, 0.0, vec![7.0]),
+        case(2049, true, 1.0, vec![999.0, 3.0]),
+        case(128, true, 0.0, (0..1000).step_by(37).map(|t| t as f32).collect()),
+        case(32, false, 1.0, vec![16_777_215.0, 8_388_607.5, 998.999, 0.25, 1e-6]),
     ];
     for dim in [32, 33] {
-        for (flip, shift) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        for (flip, shift) in [(false, 0.0), (false, 1.0), (true, 0.0), (true, 1.0), (true, -2.5)] {
             cases.push(case(dim, flip, shift, vec![0.0, 1.0, 10.0, 500.0, 999.0]));
         }
     }

@@ -43,8 +43,15 @@ impl DiffusersClass {
                 }
             }
         }
-        serde_json::from_value(Value::Object(own)).map_err(|error| {
-            Error::input(format!("{source}: {}", error.to_string().lines().next().unwrap_or_default()))
+        let parse = |object| serde_json::from_value(Value::Object(object));
+        parse(own.clone()).map_err(|error: serde_json::Error| {
+            // The message says nothing of the key: it is the one that cannot be read alone either.
+            let alone = |(key, value): (&String, &Value)| parse([(key.clone(), value.clone())].into_iter().collect());
+            let key = own
+                .iter()
+                .find(|&pair| alone(pair).is_err_and(|wrong| !wrong.to_string().starts_with("unknown field")));
+            let key = key.map_or_else(String::new, |(key, _)| format!("{key}: "));
+            Error::input(format!("{source}: {key}{}", error.to_string().lines().next().unwrap_or_default()))
         })
     }
 

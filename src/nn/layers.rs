@@ -1,10 +1,12 @@
 //! A network being recorded, and its elementary layers.
 
 use super::parameters::{Initial, Layout, ParameterId, Parameters};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kernels::activation::{Activation, activation};
 use crate::kernels::convolution::{Added, Window, convolution, convolution_plus};
 use crate::kernels::group_norm::{GroupNorm, group_norm};
 use crate::kernels::linear::linear;
+use crate::kernels::modulate::modulate;
 use crate::plan::{Recorder, Storage, Value};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +18,7 @@ pub struct Network<'a> {
     pub parameters: &'a Parameters,
     /// The flat buffer of the weights.
     pub weights: &'a Storage,
-    /// The flat buffer of their gradients, where they are wanted.
+    /// The flat buffer of their gradients, where they are wanted: in training, which dropout is for.
     pub gradients: Option<&'a Storage>,
     /// A copy of the weights in half precision, which convolutions and linear layers read where there is one.
     pub halves: Option<&'a Storage>,
@@ -49,6 +51,11 @@ impl Network<'_> {
         }
     }
 
+    /// Whether gradients are wanted: only then are elements dropped.
+    pub(super) fn is_trained(&self) -> bool {
+        self.gradients.is_some()
+    }
+
     /// A value that is cheap to compute again.
     pub(super) fn cheap(&mut self, value: Value) -> Value {
         if self.recompute != Recompute::None {
@@ -69,7 +76,8 @@ impl Network<'_> {
             Some(halves) if parameter.layout != Layout::Same => halves,
             _ => self.weights,
         };
-        self.r.parameter(weights, self.gradients, parameter.offset, shape)
+        let gradients = self.gradients.filter(|_| parameter.trained);
+        self.r.parameter(weights, gradients, parameter.offset, shape)
     }
 }
 
@@ -149,25 +157,53 @@ impl Linear {
     }
 }
 
-/// Group normalisation with a weight and a bias, and SiLU after it if asked for.
+/// Group normalisation with a weight and a bias, and an activation after it if asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Norm {
     weight: ParameterId,
     bias: ParameterId,
-    norm: GroupNorm,
+    groups: usize,
+    epsilon: f32,
+    activation: Option<Activation>,
 }
 
 impl Norm {
-    pub(super) fn new(p: &mut Parameters, name: &str, channels: usize, norm: GroupNorm) -> Self {
+    /// # Errors
+    /// If the groups do not divide the channels.
+    pub(super) fn new(p: &mut Parameters, name: &str, channels: usize, groups: usize, epsilon: f32) -> Result<Self> {
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            return Err(Error::input(format!(
+                "{name} has {channels} channels in {groups} groups, expected a multiple"
+            )));
+        }
         let weight = p.add(format!("{name}.weight"), &[channels], Layout::Same, Initial::Constant(1.0));
         let bias = p.add(format!("{name}.bias"), &[channels], Layout::Same, Initial::Constant(0.0));
-        Self { weight, bias, norm }
+        Ok(Self { weight, bias, groups, epsilon, activation: None })
     }
 
-    /// Any `[pictures, .., channels]` to the same.
-    pub(super) fn record(&self, net: &mut Network, x: Value) -> Result<Value> {
-        let (weight, bias) = (net.value(self.weight), net.value(self.bias));
-        let y = group_norm(net.r, x, weight, bias, self.norm)?;
-        Ok(net.cheap(y))
+    /// With an activation after it.
+    pub(super) fn then(self, activation: Activation) -> Self {
+        Self { activation: Some(activation), ..self }
+    }
+
+    /// Any `[pictures, .., channels]` to the same. `modulation` `[pictures, 2 channels]` holds what the result is
+    /// scaled with, less 1, and then what it is shifted by, before the activation.
+    pub(super) fn record(&self, net: &mut Network, x: Value, modulation: Option<Value>) -> Result<Value> {
+        let (mut weight, mut bias) = (net.value(self.weight), net.value(self.bias));
+        if let Some(modulation) = modulation {
+            weight = modulate(net.r, weight, modulation, false)?;
+            bias = modulate(net.r, bias, modulation, true)?;
+        }
+        let silu = self.activation == Some(Activation::Silu);
+        let norm = GroupNorm { groups: self.groups, epsilon: self.epsilon, silu };
+        let y = group_norm(net.r, x, weight, bias, norm)?;
+        let y = net.cheap(y);
+        match self.activation.filter(|_| !silu) {
+            Some(function) => {
+                let y = activation(net.r, y, function)?;
+                Ok(net.cheap(y))
+            }
+            None => Ok(y),
+        }
     }
 }

@@ -2,13 +2,25 @@
 
 mod attention_block;
 mod config;
+mod config_values;
 mod diffusers_class;
+mod down;
+mod embedding;
+mod layer;
 mod layers;
 mod parameters;
 mod resnet_block;
+mod tensor_source;
+mod transpose;
 mod unet;
+mod up;
+mod validation;
 
-pub use config::{BlockType, SampleSize, UNetConfig};
+pub use config::UNetConfig;
+pub use config_values::{
+    BlockType, ClassEmbedType, MidBlockType, ResampleType, SampleSize, TimeEmbeddingType, TimeScaleShift,
+};
 pub use layers::{Network, Recompute};
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
+pub use tensor_source::TensorSource;
 pub use unet::UNet;

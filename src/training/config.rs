@@ -158,7 +158,7 @@ pub struct Tables {
     /// `[unet]`
     pub unet: Option<UNetConfig>,
     /// `[scheduler]`
-    pub scheduler: SchedulerConfig,
+    pub scheduler: Option<SchedulerConfig>,
     /// `[training]`
     pub training: TrainingConfig,
 }
@@ -183,10 +183,9 @@ impl Tables {
         }
         let name = |table: &str| format!("{source}: [{table}]");
         let unet = unet.map(|json| UNetConfig::from_json(&json, &name("unet"))).transpose()?;
-        let scheduler = match scheduler {
-            Some(json) => SchedulerConfig::from_json(&json, &name("scheduler"))?.for_training(&name("scheduler"))?,
-            None => SchedulerConfig::default(),
-        };
+        let scheduler = scheduler
+            .map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))?.for_training(&name("scheduler")))
+            .transpose()?;
         let training = match training {
             Some(json) => serde_json::from_value(json).map_err(|error| wrong(format!("[training]: {error}")))?,
             None => TrainingConfig::default(),
@@ -230,7 +229,7 @@ impl RunConfig {
     pub fn from_toml(text: &str, source: &str) -> Result<Self> {
         let Tables { unet, scheduler, training } = Tables::parse(text, source)?;
         let unet = unet.ok_or_else(|| Error::input(format!("{source}: the table [unet] is missing")))?;
-        Ok(Self { unet, scheduler, training })
+        Ok(Self { unet, scheduler: scheduler.unwrap_or_default(), training })
     }
 }
 
@@ -260,7 +259,7 @@ pub fn default_unet(height: usize, width: usize, channels: usize, classes: Optio
             .collect(),
         layers_per_block: if size <= 16 { 1 } else { 2 },
         attention_head_dim: None,
-        norm_num_groups: 8,
+        norm_num_groups: Some(8),
         num_class_embeds: classes,
         ..UNetConfig::default()
     }

@@ -107,6 +107,21 @@ impl Run {
         Ok(run)
     }
 
+    /// As [`start`](Self::start), from a network's weights instead of random ones; the moving average begins with them.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); [`Shape`](Error::Shape) if the weights are not those of the configuration's network.
+    pub fn start_from(folder: &Path, config: RunConfig, dataset: Dataset, weights: Vec<f32>) -> Result<Self> {
+        let mut run = Self::start(folder, config, dataset)?;
+        let (found, expected) = (weights.len(), run.trainer.unet().parameters().len());
+        if found != expected {
+            let message = format!("a flat buffer of {found} weights, expected {expected}");
+            return Err(Error::Shape { op: "training run", message });
+        }
+        run.buffers = vec![("parameters", weights.clone()), ("ema", weights)];
+        Ok(run)
+    }
+
     fn new(folder: &Path, mut config: RunConfig, dataset: Dataset) -> Result<Self> {
         let size = [dataset.height, dataset.width];
         let of_model = config.unet.sample_size.map_or(size, SampleSize::height_width);
@@ -124,7 +139,7 @@ impl Run {
                 dataset.name, dataset.channels, config.unet.in_channels, config.unet.out_channels
             )));
         }
-        if let Some(classes) = config.unet.num_class_embeds {
+        if let Some(classes) = config.unet.classes() {
             if dataset.labels.is_none() {
                 return Err(Error::input(format!("{}: no labels to learn classes from", dataset.name)));
             }

@@ -1,7 +1,7 @@
 //! `training_state.safetensors`: everything that a run is continued from, in one file. Its renaming is the commit.
 
 use super::config::{Precision, RunConfig};
-use crate::checkpoint::{Deferred, deferred, read_tensors, write_deferred};
+use crate::checkpoint::{Deferred, Tensors, WeightType, deferred, write_deferred};
 use crate::device::{Choices, Device};
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
@@ -63,15 +63,17 @@ impl TrainingState {
     ///
     /// # Errors
     /// [`Io`](Error::Io).
-    pub fn write(&self, folder: &Path, parameters: &Parameters) -> Result<()> {
+    pub fn write<'a>(&'a self, folder: &Path, parameters: &'a Parameters) -> Result<()> {
         let mut tensors: Vec<_> = (self.buffers.iter())
-            .flat_map(|(buffer, flat)| deferred(parameters, flat, &format!("{buffer}.")))
+            .flat_map(|(buffer, flat)| deferred(parameters, flat, &format!("{buffer}."), WeightType::F32))
             .collect();
-        let losses = Deferred { shape: vec![self.losses.len()], make: Box::new(|| self.losses.clone()) };
-        tensors.push(("losses".into(), losses));
+        let mut list = |name: &str, list: &'a [f32]| {
+            let make = Box::new(|| list.to_vec());
+            tensors.push((name.into(), Deferred { shape: vec![list.len()], of: WeightType::F32, make }));
+        };
+        list("losses", &self.losses);
         if !self.loss_scale.is_empty() {
-            let scale = Deferred { shape: vec![self.loss_scale.len()], make: Box::new(|| self.loss_scale.clone()) };
-            tensors.push(("loss_scale".into(), scale));
+            list("loss_scale", &self.loss_scale);
         }
         let metadata = [
             ("config", self.config.to_toml()?),
@@ -95,11 +97,11 @@ impl TrainingState {
             let folder = folder.display();
             return Err(Error::input(format!("{folder}: no {FILE} to resume from; was a checkpoint written?")));
         }
-        let file = read_tensors(&path)?;
+        let file = Tensors::open(&path)?;
         let source = path.display().to_string();
         let text = |key: &str| {
             let missing = || Error::input(format!("{source}: the metadata has no {key}"));
-            file.metadata.get(key).ok_or_else(missing)
+            file.metadata().get(key).ok_or_else(missing)
         };
         let number = |key: &str| {
             let text = text(key)?;
@@ -108,13 +110,13 @@ impl TrainingState {
         let config = RunConfig::from_toml(text("config")?, &source)?;
         let (step, height_width) = (number("step")?, [number("height")?, number("width")?]);
         let fingerprint = text("pictures")?.clone();
-        let losses = file.get("losses", &path)?.1.clone();
+        let losses = file.get("losses")?.1.into_owned();
         if losses.len() != step {
             return Err(Error::input(format!("{source}: {} losses for {step} steps", losses.len())));
         }
         let loss_scale = match config.training.precision {
             Precision::F32 => Vec::new(),
-            Precision::Mixed => file.get("loss_scale", &path)?.1.clone(),
+            Precision::Mixed => file.get("loss_scale")?.1.into_owned(),
         };
         let sensible = |scale: &[f32]| scale.len() == 3 && scale.iter().all(|x| x.is_finite()) && scale[0] >= 1.0;
         if !loss_scale.is_empty() && !sensible(&loss_scale) {
@@ -125,14 +127,11 @@ impl TrainingState {
         let unet = crate::nn::UNet::new(&config.unet)?;
         let mut buffers = BTreeMap::new();
         for buffer in ["parameters", "ema", "first_moments", "second_moments"] {
-            let tensors = (file.tensors.iter())
-                .filter_map(|(name, tensor)| {
-                    Some((name.strip_prefix(buffer)?.strip_prefix('.')?.to_string(), tensor.clone()))
-                })
-                .collect();
-            buffers.insert(buffer.to_string(), unet.parameters().flatten(&tensors, &format!("{source}: {buffer}"))?);
+            let prefix = format!("{buffer}.");
+            let flat = unet.parameters().flatten(&file.with_prefix(&prefix), &format!("{source}: {buffer}"))?;
+            buffers.insert(buffer.to_string(), flat);
         }
-        let tuned = serde_json::from_str(file.metadata.get("tuned").map_or("{}", String::as_str))
+        let tuned = serde_json::from_str(file.metadata().get("tuned").map_or("{}", String::as_str))
             .map_err(|error| Error::input(format!("{source}: the metadata's tuned: {error}")))?;
         Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses, loss_scale })
     }

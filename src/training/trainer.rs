@@ -4,7 +4,7 @@ use super::config::{Precision, RunConfig};
 use crate::device::{Device, PlanId};
 use crate::diffusion::{NoiseSchedule, PredictionType};
 use crate::error::{Error, Result};
-use crate::kernels::adam::{Adam, OptimizerState, adam_step, bias_correction};
+use crate::kernels::adam::{Adam, OptimizerState, adam_step_over, bias_correction};
 use crate::kernels::ema::ema_step_scaled;
 use crate::kernels::forward_process::{TABLES, forward_process};
 use crate::kernels::gradient_norm::gradient_norm;
@@ -74,6 +74,8 @@ impl Trainer {
             return Err(Error::input(format!("prediction_type is {found}, training has only \"epsilon\"")));
         }
         let unet = UNet::new(&config.unet)?;
+        let last = config.scheduler.num_train_timesteps as f32 - 1.0;
+        config.unet.check_timesteps(&[last], "num_train_timesteps")?;
         let training = &config.training;
         let batch = training.train_batch_size;
         let shape = [batch, height, width, config.unet.in_channels];
@@ -99,7 +101,7 @@ impl Trainer {
         let table_values = r.input(&tables, &[TABLES, timesteps]);
         let x0 = r.input(&pictures, &shape);
         let noisy = forward_process(&mut r, table_values, x0)?;
-        let label_value = config.unet.num_class_embeds.map(|_| r.input(&labels, &[batch]));
+        let label_value = config.unet.classes().map(|_| r.input(&labels, &[batch]));
         let mut net = Network {
             r: &mut r,
             parameters: unet.parameters(),
@@ -121,7 +123,7 @@ impl Trainer {
             decoupled: true,
         };
         let control = mixed.as_ref().map(|mixed| loss_scale::loss_scale(&mut r, norm, &mixed.scale));
-        adam_step(&mut r, &state, control.unwrap_or(norm), adam);
+        adam_step_over(&mut r, &state, &unet.parameters().trained_runs(), control.unwrap_or(norm), adam);
         ema_step_scaled(&mut r, &state.parameters, &ema, control);
         let (loss, norm) = (r.export("loss", loss), r.export("gradient norm", norm));
         let plan = r.finish();
@@ -220,7 +222,7 @@ impl Trainer {
             return Err(Error::input(format!("step {n}: pictures of {found} numbers, expected {expected}")));
         }
         device.upload(&self.pictures, 0, pictures)?;
-        if let Some(classes) = self.config.unet.num_class_embeds {
+        if let Some(classes) = self.config.unet.classes() {
             // The shaders index with them, unchecked.
             if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
                 return Err(Error::input(format!("step {n}: label {label}, expected 0 to {}", classes - 1)));

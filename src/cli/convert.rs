@@ -1,0 +1,40 @@
+//! `aquatint convert`
+
+use super::output::say;
+use crate::checkpoint::{WeightType, read_any};
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Writes a model as a diffusers pipeline folder
+#[derive(clap::Args)]
+#[command(after_help = "Example: aquatint convert old/diffusion_pytorch_model.bin --out new --dtype f16")]
+pub(super) struct Convert {
+    /// A model folder in any of diffusers' layouts, or a file of weights beside its config.json
+    model: PathBuf,
+    /// The folder to write, which holds no model yet
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What the weights are written as
+    #[arg(long, value_enum, default_value_t = WeightType::F32, value_name = "TYPE")]
+    dtype: WeightType,
+}
+
+impl Convert {
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        let out = self.out.display();
+        if self.out.is_file() {
+            return Err(Error::input(format!("{out}: is a file, expected a folder")));
+        }
+        if ["model_index.json", "unet/config.json"].iter().any(|file| self.out.join(file).exists()) {
+            return Err(Error::input(format!("{out}: holds a model already; choose a new folder")));
+        }
+        let model = read_any(&self.model)?;
+        model.write_as(&self.out, self.dtype)?;
+        say!(
+            "{out}: a model of {} parameters that diffusers and `aquatint sample {out}` open",
+            model.unet.parameters().count()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
