@@ -63,12 +63,16 @@ fn main(
         }
         x0 /= divisor;
         var after = table[w + 2u] * before + table[w + 3u] * x0 + table[w + 4u] * out;
-        if parameters.history > 0u {
-            after += table[w + 5u] * kept[i];
-            if parameters.history > 1u {
-                after += table[w + 6u] * kept[len + i];
-                kept[len + i] = kept[i];
+        // What was kept before a chain began is not looked at, whatever it is.
+        for (var back = 0u; back < parameters.history; back++) {
+            if table[w + 5u + back] != 0.0 {
+                after += table[w + 5u + back] * kept[back * len + i];
             }
+        }
+        if parameters.history > 1u {
+            kept[len + i] = kept[i];
+        }
+        if parameters.history > 0u {
             kept[i] = table[w + 7u] * before + table[w + 8u] * x0 + table[w + 9u] * out;
         }
         if with_noise {

@@ -4,7 +4,9 @@ mod devices;
 mod reference;
 
 use aquatint::device::{Device, Host};
-use aquatint::diffusion::{NoiseSchedule, SchedulerConfig};
+use aquatint::diffusion::{
+    Chain, ChainOptions, NoiseSchedule, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise,
+};
 use aquatint::kernels::adam::{Adam, OptimizerState, adam_step};
 use aquatint::kernels::ema::ema_step;
 use aquatint::kernels::forward_process::{TABLES, add_noise};
@@ -176,4 +178,23 @@ fn five_steps_of_adam_are_pytorchs_on_the_gpu() {
     if let Some(mut gpu) = devices::gpu(Default::default()) {
         check_training(&mut gpu);
     }
+}
+
+#[test]
+fn ten_steps_of_ddim_are_diffusers() {
+    let golden = Golden::open("unet_tiny");
+    let model = model(&golden);
+    let (shape, x) = golden.get("in/x").nhwc();
+    let expected = golden.get("sample/ddim10_leading_clip_final").nhwc().1;
+    devices::on_each(|device| {
+        let config = SchedulerConfig::default().with_class(SchedulerClass::Ddim, "golden").unwrap();
+        let chain = Chain::new(&config, ChainOptions { steps: Some(10), ..ChainOptions::default() }).unwrap();
+        let weights = Storage::f32("weights", model.initial.len());
+        let size = [shape[1], shape[2]];
+        let mut sampler = Sampler::new(&model.unet, &weights, chain, shape[0], size, StepNoise::Drawn).unwrap();
+        device.upload(&weights, 0, &model.initial).unwrap();
+        let request = Request { count: shape[0], initial_noise: Some(x.clone()), ..Request::default() };
+        let drawn = sampler.sample(device, &request, |_, _, _| Ok(())).unwrap();
+        assert_close("ten steps of DDIM", &drawn, &expected, 1e-4, 0.0);
+    });
 }

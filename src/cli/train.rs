@@ -194,11 +194,8 @@ impl Train {
             _ => {}
         }
         let dataset = open_dataset(t, Some(unet))?;
-        let scheduler = match tables.scheduler {
-            Some(scheduler) => scheduler,
-            None => model.scheduler.for_training(&from.display().to_string())?,
-        };
-        let scheduler = self.scheduler(scheduler);
+        let own = model.scheduler.for_training(&from.display().to_string())?;
+        let scheduler = self.scheduler(tables.scheduler.unwrap_or(own));
         let config = RunConfig { unet: unet.clone(), scheduler, training: tables.training };
         Run::start_from(&self.out, config, dataset, model.weights)
     }

@@ -283,6 +283,9 @@ mod tests {
         };
         refused(solver(json!({})), options(1000), &["1000 steps", "fewer"]);
         refused(solver(json!({ "lambda_min_clipped": 1e9 })), options(10), &["lambda_min_clipped"]);
+        // A ladder may end at one level twice: there is nothing to do between them.
+        let ladder = json!({ "use_karras_sigmas": true, "final_sigmas_type": "sigma_min", "solver_type": "heun" });
+        assert!(chain(solver(ladder), options(20)).is_ok());
         let exact = ChainOptions { diffusers_exact: true, ..options(29) };
         let trailing = json!({ "num_train_timesteps": 50, "timestep_spacing": "trailing" });
         refused(trailing.clone(), exact, &["--diffusers-exact", "29", "30"]);

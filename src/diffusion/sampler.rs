@@ -79,8 +79,8 @@ impl Sampler {
         let config = unet.config();
         let channels = config.in_channels;
         chain.check_channels(config.in_channels, config.out_channels)?;
-        let timesteps: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
-        config.check_timesteps(&timesteps, "the sampler")?;
+        let told: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
+        config.check_timesteps(&told, "the sampler")?;
         let shape = [batch, height, width, channels];
         let len = shape.iter().product();
         let x = Storage::f32("pictures", len);

@@ -124,12 +124,16 @@ impl<T: Real> Twin<T> for Stage {
                 Clipping::Threshold => clipped(x0, thresholds[picture]) / thresholds[picture],
             };
             let mut after = w[2] * before + w[3] * x0 + w[4] * out;
-            if self.step.history > 0 {
-                after += w[5] * kept[i];
-                if self.step.history > 1 {
-                    after += w[6] * kept[x.len() + i];
-                    kept[x.len() + i] = kept[i];
+            // What was kept before a chain began is not looked at, whatever it is.
+            for back in 0..self.step.history {
+                if w[5 + back] != T::zero() {
+                    after += w[5 + back] * kept[back * x.len() + i];
                 }
+            }
+            if self.step.history > 1 {
+                kept[x.len() + i] = kept[i];
+            }
+            if self.step.history > 0 {
                 kept[i] = w[7] * before + w[8] * x0 + w[9] * out;
             }
             if w[10] != T::zero() {
@@ -280,12 +284,11 @@ pub(super) fn cases() -> Vec<Case> {
                     .constant(&[n, h, w, outputs], output)
                     .constant(&[n], Fill::Uniform(0.5, 1.5))
                     .constant(&shape, Fill::Normal(1.0))
-                    .constant(&[2 * n, h, w, c][..], Fill::Normal(1.0))
+                    .constant(&[history.max(1) * n, h, w, c], Fill::Normal(1.0))
                     .constant(&shape, Fill::Normal(1.0))
                     .step(at_row(row))
                     .records(move |r, v| {
-                        let len = r.len(v[5]);
-                        let kept = (history > 0).then(|| r.view(v[4], 0, &[history * len]));
+                        let kept = (history > 0).then_some(v[4]);
                         let operands = Operands {
                             table: v[0],
                             output: v[1],

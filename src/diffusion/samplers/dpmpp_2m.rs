@@ -34,6 +34,9 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
     Ok(Stages { history: (config.solver_order - 1).min(2), ..Stages::new(stages.collect()) })
 }
 
+/// Levels that differ by less, relative, are the same but for rounding.
+const SAME: f64 = 1e-9;
+
 /// The order of a step.
 fn order(plan: &Plan, step: usize, steps: usize) -> usize {
     let config = plan.config;
@@ -91,6 +94,10 @@ fn update(plan: &Plan, order: usize, sigma: f64, next: f64) -> Update {
 
 fn weights(plan: &Plan, sigmas: &[f64], step: usize) -> Weights {
     let (sigma, next) = (sigmas[step], sigmas[step + 1]);
+    if (sigma / next - 1.0).abs() < SAME {
+        // A ladder that ends at the least level, and then at that level once more.
+        return Weights { x_of: [1.0, 0.0, 0.0], ..Weights::default() };
+    }
     let order = order(plan, step, sigmas.len() - 1);
     let Update { x, differences, noise } = update(plan, order, sigma, next);
     // Weights of the predictions of this step, the last and the last but one, from those of their differences.

@@ -24,19 +24,17 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
         FinalSigmas::Zero => 0.0,
         FinalSigmas::SigmaMin => levels.first(),
     });
+    // x' = x + (sigma' - sigma) (x - x_0) / sigma, of x / sqrt(1 + sigma^2).
     let stage = |(step, &timestep): (usize, &f64)| {
         let (sigma, next) = (sigmas[step], sigmas[step + 1]);
-        let weights = Weights { x0_of: plan.x0_of(sigma), x_of: euler_step(sigma, next), ..Weights::default() };
+        // A picture with the least noise is not scaled for the network any more.
+        let next_scale = if step + 1 == timesteps.len() { 1.0 } else { next.hypot(1.0) };
+        let x_of = [sigma.hypot(1.0) * next / sigma / next_scale, (1.0 - next / sigma) / next_scale, 0.0];
+        let weights = Weights { x0_of: plan.x0_of(sigma), x_of, ..Weights::default() };
         Stage { step, timestep, weights }
     };
     let stages = timesteps.iter().enumerate().map(stage).collect();
     Ok(Stages { initial_deviation: plan.initial_deviation(&sigmas), ..Stages::new(stages) })
-}
-
-/// x' = x + (sigma' - sigma) (x - x_0) / sigma, of x / sqrt(1 + sigma^2), x_0 and the output.
-fn euler_step(sigma: f64, next: f64) -> [f64; 3] {
-    let scale = sigma.hypot(1.0) / next.hypot(1.0);
-    [scale * next / sigma, (1.0 - next / sigma) / next.hypot(1.0), 0.0]
 }
 
 impl Plan<'_> {
