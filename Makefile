@@ -22,6 +22,10 @@ test: ## formatting, lints, tests and documentation: what CI runs
 test-long: ## the tests too long for CI (those marked #[ignore])
 	scripts/with-vulkan $(CARGO) test --release --locked -- --ignored --nocapture
 
+.PHONY: parity
+parity: build ## compare with diffusers over many configurations; PARITY="--seed 1 --count 100" to choose
+	tests/parity/run $(PARITY)
+
 .PHONY: doc
 doc: export RUSTDOCFLAGS = -D warnings
 doc: ## build the API documentation; a warning is an error

@@ -20,10 +20,14 @@ fn main(
     for (var i = first; i < min(first + 1024u, len); i += 256u) {
         let column = i % width;
         let timestep = timesteps[i / width];
-        let turns = natural_log(select(timestep, 1.0, timestep == 0.0)) * frequencies[column % parameters.frequencies];
-        // From -1/2 to 1/2 of a turn, in 2^-32 turns.
-        let rest = turns - round(turns);
-        let sin_cos = sin_cos_of_turn(bitcast<u32>(i32(rest * 0x1p31)) << 1u);
+        let level = natural_log(select(timestep, 1.0, timestep == 0.0));
+        let angle = level * frequencies[column % parameters.frequencies] * 6.2831855;
+        // The angle less its whole turns: 2 pi in three parts, of which the first two have few bits (Cody & Waite 1980).
+        let whole = round(angle * 0.15915494);
+        let rest = ((angle - whole * 6.28125) - whole * 0.001934051513671875) - whole * 1.2556659146e-6;
+        // In 2^-31 turns, from -1/2 to 1/2 of one.
+        let phase = i32(clamp(rest * 0.15915494, -0.5, 0.5) * 0x1p31);
+        let sin_cos = sin_cos_of_turn(bitcast<u32>(phase) << 1u);
         y[i] = select(sin_cos.y, sin_cos.x, column < parameters.frequencies);
     }
 }

@@ -115,8 +115,54 @@ fn configurations_that_do_not_fit() {
     sample_fails(&unet("\"sample_size\": 8", "\"sample_size\": 8, \"shape\": 3"), &["shape"]);
     let scheduler = |from, to| spoilt("scheduler/scheduler_config.json", replace(from, to));
     sample_fails(&scheduler("\"linear\"", "\"wavy\""), &["wavy"]);
+    sample_fails(
+        &scheduler("\"clip_sample\": true", "\"clip_smaple\": true"),
+        &["clip_smaple", "scheduler_config.json"],
+    );
+    sample_fails(
+        &scheduler("\"fixed_small\"", "\"learned_range\""),
+        &["variance_type", "1 input and 1 output channels"],
+    );
     sample_fails(&scheduler("\"DDPMScheduler\"", "\"PNDMScheduler\""), &["PNDMScheduler"]);
     sample_fails(&scheduler("\"num_train_timesteps\": 1000", "\"num_train_timesteps\": 0"), &["num_train_timesteps"]);
+}
+
+#[test]
+fn samplers_that_do_not_fit() {
+    let folder = spoilt("model_index.json", |bytes| bytes);
+    let (out, noise) = (folder.path().join("drawn"), folder.path().join("noise.safetensors"));
+    write_tensors(&noise, &[("noise".into(), vec![2, 3, 1, 8, 8], vec![0.0; 384])], &[]).unwrap();
+    let sample = |flags: &[&str], words: &[&str]| {
+        let always = ["sample", path(folder.path()), "--out", path(&out), "--device", "cpu", "-n", "2"];
+        fails(&[&always, flags].concat(), words);
+        assert!(!out.exists(), "a failed command leaves nothing behind");
+    };
+    sample(&["--sampler", "euler", "--eta", "0.5"], &["--eta", "EulerDiscreteScheduler"]);
+    sample(&["--eta", "0"], &["--eta", "DDPMScheduler"]);
+    sample(&["--sampler", "ddim", "--eta", "1.5"], &["eta", "1.5", "0 to 1"]);
+    sample(&["--sampler", "ddim", "--eta", "-1"], &["eta", "-1", "0 to 1"]);
+    sample(&["--sampler", "heun", "--steps", "1001"], &["1001", "1000"]);
+    sample(&["--step-noise", path(&noise), "--steps", "3"], &["[2, 3, 1, 8, 8]", "[3, 2, 1, 8, 8]", "noise"]);
+    let exact = ["--sampler", "ddim", "--steps", "5", "--diffusers-exact"];
+    let with_noise = ["--step-noise", path(&noise)];
+    sample(&[&exact[..], &with_noise].concat(), &["[5, 2, 1, 8, 8]"]);
+}
+
+/// The folder's scheduler can be any of ours, as diffusers writes it, and every sampler draws from every one.
+#[test]
+fn every_sampler_draws_from_every_scheduler() {
+    let minus_infinity = r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity}"#;
+    for scheduler in ["{}", minus_infinity, r#"{"_class_name": "HeunDiscreteScheduler", "use_karras_sigmas": true}"#] {
+        let folder = spoilt("scheduler/scheduler_config.json", |_| scheduler.into());
+        for sampler in [None, Some("ddpm"), Some("ddim"), Some("dpmpp-2m"), Some("euler"), Some("heun")] {
+            let out = folder.path().join("drawn");
+            let mut arguments = vec!["sample", path(folder.path()), "--out", path(&out), "--device", "cpu", "-n", "2"];
+            arguments.extend(["--steps", "3"]);
+            sampler.iter().for_each(|sampler| arguments.extend(["--sampler", sampler]));
+            let output = aquatint(&arguments);
+            assert!(output.status.success(), "{scheduler} {sampler:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
 }
 
 #[test]

@@ -221,9 +221,9 @@ fn training_repeats_and_recomputes_to_the_same_bits() {
     assert_eq!(trainable().count(), 3);
     devices::on_each(|device| {
         for (name, config) in trainable() {
-            let once = train(device, &config, Recompute::None, Precision::Single);
+            let once = train(device, &config, Recompute::None, Precision::F32);
             for recompute in [Recompute::None, Recompute::Norm, Recompute::Block] {
-                let again = train(device, &config, recompute, Precision::Single);
+                let again = train(device, &config, recompute, Precision::F32);
                 assert!(again == once, "{name}: {recompute:?} on {}", device.description());
             }
         }
@@ -235,7 +235,7 @@ fn both_devices_drop_the_same_elements() {
     let Some(mut gpu) = devices::gpu(Default::default()) else { return };
     for (name, config) in trainable() {
         let [host, gpu] = [&mut Host::<f32>::new() as &mut dyn Device, &mut gpu]
-            .map(|device| train(device, &config, Recompute::None, Precision::Single)[0].clone());
+            .map(|device| train(device, &config, Recompute::None, Precision::F32)[0].clone());
         for (host, gpu) in host.iter().zip(&gpu) {
             assert!((host / gpu - 1.0).abs() < 1e-4, "{name}: losses {host} and {gpu}");
         }
@@ -246,7 +246,7 @@ fn both_devices_drop_the_same_elements() {
 fn mixed_precision_trains_every_kind_of_network() {
     let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     for (name, config) in trainable() {
-        let single = train(&mut gpu, &config, Recompute::None, Precision::Single);
+        let single = train(&mut gpu, &config, Recompute::None, Precision::F32);
         let mixed = train(&mut gpu, &config, Recompute::None, Precision::Mixed);
         let recomputed = train(&mut gpu, &config, Recompute::Block, Precision::Mixed);
         assert!(recomputed == mixed, "{name}: recomputing differs");
@@ -305,7 +305,7 @@ fn what_does_not_fit_is_refused_by_name() {
         ("mid_block_scale_factor", json!(0), "0"),
         ("dropout", json!(1.5), "1.5"),
         ("freq_shift", json!(16), "16"),
-        ("block_out_channels", json!([32; 70]), "70"),
+        ("block_out_channels", json!(vec![32; 70]), "70"),
         ("only_cross_attention", json!(true), "unknown field"),
     ] {
         let mut bad = good.clone();

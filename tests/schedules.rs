@@ -1,250 +1,306 @@
-//! Noise schedules, the forward process and the reverse process against their definitions in double precision and
-//! against diffusers (`tests/golden/schedulers.safetensors`), on the host and on the GPU.
+//! Noise schedules, the forward process and samplers against diffusers, on the host and on the GPU: every entry of
+//! `tests/golden/schedulers.safetensors`.
 
 mod devices;
 mod reference;
 
 use aquatint::check::relative_difference;
 use aquatint::device::Device;
-use aquatint::kernels::forward_process::add_noise;
-use aquatint::kernels::reverse_step::{Prediction, ReverseProcess, Variance, reverse_step};
-use aquatint::kernels::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, Table, schedule_tables};
+use aquatint::diffusion::{Chain, ChainOptions, NoiseSchedule, SchedulerConfig};
+use aquatint::kernels::dynamic_threshold::dynamic_threshold;
+use aquatint::kernels::forward_process::{TABLES, add_noise};
+use aquatint::kernels::sampler_step::{COLUMNS, Operands, Weights, sampler_step};
 use aquatint::plan::{Recorder, Step, Storage};
 use reference::Golden;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
-/// Our schedules and diffusers' names for them.
-const SCHEDULES: [(BetaSchedule, &str); 3] = [
-    (BetaSchedule::Linear, "linear"),
-    (BetaSchedule::ScaledLinear, "scaled_linear"),
-    (BetaSchedule::SquaredCosine, "squaredcos_cap_v2"),
-];
+const SCHEDULES: [&str; 3] = ["linear", "scaled_linear", "squaredcos_cap_v2"];
+/// Of the tables, relative to the largest value.
+const OF_TABLES: f64 = 1e-5;
+/// Of everything else; diffusers computes in single precision.
+const OF_STEPS: f64 = 1e-4;
+/// diffusers takes 1 - abar_0 and 1 - abar_1 as differences of singles: a step between these two is itself up to 5.6e-4
+/// from its definition.
+const OF_FIRST_STEPS: f64 = 1e-3;
 
-const ALL_TABLES: [Table; TABLES] = [
-    Table::Betas,
-    Table::AlphasCumprod,
-    Table::OneMinusAlphasCumprod,
-    Table::PosteriorVariance,
-    Table::PosteriorMeanCoefX0,
-    Table::PosteriorMeanCoefXt,
-];
-
-fn tables_of(schedule: BetaSchedule, timesteps: usize) -> ScheduleTables {
-    ScheduleTables { schedule, timesteps, beta_start: 1e-4, beta_end: 0.02 }
+fn scheduler(class: &str, keys: Value) -> SchedulerConfig {
+    let mut all = json!({ "_class_name": class });
+    all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    SchedulerConfig::from_json(&all, "golden").unwrap()
 }
 
-/// The tables by their definitions (Ho et al. 2020, eq. 4 and 7; Nichol & Dhariwal 2021, eq. 17), in [`Table`]'s order.
-fn tables_in_f64(schedule: BetaSchedule, timesteps: usize) -> [Vec<f64>; TABLES] {
-    let steps = timesteps as f64;
-    let line = |start: f64, end: f64, t: usize| start + (end - start) * t as f64 / (steps - 1.0);
-    let cosine = |t: usize| ((t as f64 / steps + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
-    let beta = |t: usize| match schedule {
-        BetaSchedule::Linear => line(1e-4, 0.02, t),
-        BetaSchedule::ScaledLinear => line(1e-4_f64.sqrt(), 0.02_f64.sqrt(), t).powi(2),
-        BetaSchedule::SquaredCosine => (1.0 - cosine(t + 1) / cosine(t)).min(0.999),
-    };
-    let mut tables: [Vec<f64>; TABLES] = Default::default();
-    let (mut before, mut noise_before) = (1.0, 0.0);
-    for t in 0..timesteps {
-        let beta = beta(t);
-        let cumprod = before * (1.0 - beta);
-        // 1 - abar_t without the cancellation.
-        let noise = beta + (1.0 - beta) * noise_before;
-        let row = [
-            beta,
-            cumprod,
-            noise,
-            beta * noise_before / noise,
-            beta * f64::sqrt(before) / noise,
-            noise_before * (1.0 - beta).sqrt() / noise,
+fn chain(config: &SchedulerConfig, steps: usize, eta: f64) -> Chain {
+    Chain::new(config, ChainOptions { steps: Some(steps), eta, diffusers_exact: true }).unwrap()
+}
+
+/// Compares with the golden file, and remembers what was compared.
+struct Compared<'a> {
+    golden: &'a Golden,
+    names: BTreeSet<String>,
+    worst: f64,
+}
+
+impl Compared<'_> {
+    fn assert(&mut self, name: &str, found: &[f32], tolerance: f64) {
+        let expected: Vec<f64> = self.golden.get(name).nhwc().1.into_iter().map(f64::from).collect();
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let difference = relative_difference(found, &expected);
+        assert!(difference <= tolerance, "{name}: {difference:.1e} of the largest value");
+        self.worst = self.worst.max(difference / tolerance);
+        self.names.insert(name.into());
+    }
+}
+
+/// Tables of the three schedules: what is trained with, and the weights of ancestral steps over all timesteps.
+fn tables(compared: &mut Compared) {
+    let singles = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<_>>();
+    for name in SCHEDULES {
+        let weights = |variance_type: &str| -> Vec<Weights> {
+            let keys = json!({ "beta_schedule": name, "variance_type": variance_type });
+            let chain = chain(&scheduler("DDPMScheduler", keys), 1000, 0.0);
+            chain.stages().iter().rev().map(|stage| stage.weights).collect()
+        };
+        let (small, large) = (weights("fixed_small"), weights("fixed_large"));
+        let schedule = NoiseSchedule::new(&scheduler("DDPMScheduler", json!({ "beta_schedule": name })));
+        let tables = [
+            ("betas", schedule.betas.clone()),
+            ("alphas_cumprod", schedule.alphas_cumprod.clone()),
+            ("posterior_variance", small.iter().map(|w| w.noise.powi(2)).collect()),
+            // As Nichol & Dhariwal have it, the first is the second's: there is no noise at the end.
+            ("posterior_log_variance_clipped", (0..1000).map(|t| 2.0 * small[t.max(1)].noise.ln()).collect()),
+            ("posterior_mean_coef_x0", small.iter().map(|w| w.x_of[1]).collect()),
+            ("posterior_mean_coef_xt", small.iter().map(|w| w.x_of[0]).collect()),
         ];
-        tables.iter_mut().zip(row).for_each(|(table, value)| table.push(value));
-        (before, noise_before) = (cumprod, noise);
-    }
-    tables
-}
-
-fn tables_on(device: &mut dyn Device, schedule: BetaSchedule, timesteps: usize) -> Vec<f32> {
-    let mut r = Recorder::new();
-    let tables = schedule_tables(&mut r, tables_of(schedule, timesteps));
-    let tables = r.export("tables", tables);
-    let plan = device.load(&r.finish()).unwrap();
-    device.run(plan, &Step::default()).unwrap();
-    device.download(&tables).unwrap()
-}
-
-/// Panics unless every entry of a table is within 1e-5 of what is expected, relative to that entry alone. An expected 0
-/// has to be 0.
-fn assert_table(what: &str, found: &[f32], table: Table, expected: &[f64]) {
-    let found = &found[table as usize * expected.len()..][..expected.len()];
-    let mut worst = 0.0f64;
-    for (t, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-        let difference = (f64::from(found) - expected).abs();
-        worst = worst.max(difference / expected);
-        assert!(difference <= 1e-5 * expected, "{what}, {table:?}, t = {t}: found {found:e}, expected {expected:e}");
-    }
-    println!("{what}, {table:?}: {worst:.2e}");
-}
-
-#[test]
-fn tables_are_their_definitions() {
-    devices::on_each(|device| {
-        for timesteps in [10, 100, 1000, 4000] {
-            for (schedule, _) in SCHEDULES {
-                let what = format!("{schedule:?} {timesteps} on {}", device.description());
-                let found = tables_on(device, schedule, timesteps);
-                for (table, expected) in ALL_TABLES.into_iter().zip(tables_in_f64(schedule, timesteps)) {
-                    assert_table(&what, &found, table, &expected);
-                }
-                let first = |table: Table| found[table as usize * timesteps];
-                assert_eq!(first(Table::PosteriorMeanCoefX0), 1.0, "{what}: the last step keeps nothing but x_0");
+        for (table, values) in &tables {
+            compared.assert(&format!("sched/{name}/{table}_f64"), &singles(values), OF_TABLES);
+        }
+        // Entry by entry, where single precision and clipping do not decide.
+        for (table, values) in &tables[..2] {
+            compared.assert(&format!("sched/{name}/{table}_f32"), &singles(values), OF_TABLES);
+            let exact = &compared.golden.get(&format!("sched/{name}/{table}_f64")).data;
+            for (t, (value, exact)) in values.iter().zip(exact).enumerate() {
+                let exact = f64::from(*exact);
+                assert!((value - exact).abs() <= 1e-6 * exact, "{name}, {table}, t = {t}: {value:e}, {exact:e}");
             }
         }
-    });
-}
+        // At t = 0 diffusers has a variance too, which its steps do not use.
+        let with_first = |weights: &[Weights], first: f64| -> Vec<f32> {
+            let rest = weights[1..].iter().map(|w| w.noise.powi(2) as f32);
+            [first as f32].into_iter().chain(rest).collect()
+        };
+        let variance = |size: &str| format!("sched/{name}/diffusers_fixed_{size}_variance");
+        compared.assert(&variance("small"), &with_first(&small, 1e-20), OF_TABLES);
+        compared.assert(&variance("large"), &with_first(&large, schedule.betas[0]), OF_TABLES);
 
-#[test]
-fn tables_are_the_golden_ones() {
-    let golden = Golden::open("schedulers");
-    devices::on_each(|device| {
-        for (schedule, name) in SCHEDULES {
-            let found = tables_on(device, schedule, 1000);
-            for (table, row) in [
-                (Table::Betas, "betas"),
-                (Table::AlphasCumprod, "alphas_cumprod"),
-                (Table::PosteriorVariance, "posterior_variance"),
-                (Table::PosteriorMeanCoefX0, "posterior_mean_coef_x0"),
-                (Table::PosteriorMeanCoefXt, "posterior_mean_coef_xt"),
-            ] {
-                let expected = &golden.get(&format!("sched/{name}/{row}_f64")).data;
-                let expected: Vec<f64> = expected.iter().map(|&x| x.into()).collect();
-                assert_table(&format!("golden {name} on {}", device.description()), &found, table, &expected);
+        // A prediction of v is turned into x_0 by the weights of every stage.
+        let keys = json!({ "beta_schedule": name, "prediction_type": "v_prediction" });
+        let stages = chain(&scheduler("DDPMScheduler", keys), 1000, 0.0);
+        let x0 = compared.golden.get("in/x0").data.clone();
+        let entry = |what: &str| format!("{what}/{name}/t_0_17_500_999");
+        let [noisy, velocity] = ["add_noise", "velocity"].map(|what| &compared.golden.get(&entry(what)).data);
+        for (picture, t) in [0, 17, 500, 999].into_iter().enumerate() {
+            let [of_x, of_output] = stages.stages()[999 - t].weights.x0_of;
+            for (i, expected) in x0.iter().enumerate() {
+                let at = picture * x0.len() + i;
+                let found = of_x * f64::from(noisy[at]) + of_output * f64::from(velocity[at]);
+                assert!((found - f64::from(*expected)).abs() < 1e-5, "velocity, {name}, t = {t}: {found}, {expected}");
             }
         }
-    });
+        compared.names.insert(entry("velocity"));
+    }
 }
 
-#[test]
-fn forward_process_is_diffusers() {
-    let golden = Golden::open("schedulers");
-    let repeated = |name: &str| golden.get(name).nhwc().1.repeat(4);
+fn timesteps(compared: &mut Compared) {
+    for (class, short) in [("DDPMScheduler", "ddpm"), ("DDIMScheduler", "ddim")] {
+        for steps in [10, 50] {
+            for (spacing, offset) in [("leading", 0), ("leading", 1), ("trailing", 0), ("linspace", 0)] {
+                let keys = json!({ "timestep_spacing": spacing, "steps_offset": offset });
+                let chain = chain(&scheduler(class, keys), steps, 0.0);
+                let found: Vec<u32> = chain.stages().iter().map(|stage| stage.timestep as u32).collect();
+                let name = format!("timesteps/{short}/{spacing}/n{steps}/offset{offset}");
+                assert_eq!(found, compared.golden.get(&name).integers, "{name}");
+                compared.names.insert(name);
+            }
+        }
+    }
+}
+
+fn forward_process(device: &mut dyn Device, compared: &mut Compared) {
+    let repeated = |name: &str| compared.golden.get(name).nhwc().1.repeat(4);
     let (x0, noise) = (repeated("in/x0"), repeated("in/noise"));
-    devices::on_each(|device| {
-        for (schedule, name) in SCHEDULES {
-            let (shape, expected) = golden.get(&format!("add_noise/{name}/t_0_17_500_999")).nhwc();
-            let inputs = ["x0", "noise"].map(|name| Storage::f32(name, x0.len()));
-            let timesteps = Storage::f32("timesteps", 4);
-            let mut r = Recorder::new();
-            let tables = schedule_tables(&mut r, tables_of(schedule, 1000));
-            let [x0_value, noise_value] = inputs.each_ref().map(|storage| r.input(storage, &shape));
-            let t = r.input(&timesteps, &[4]);
-            let noisy = add_noise(&mut r, tables, x0_value, noise_value, t).unwrap();
-            let noisy = r.export("noisy", noisy);
-            let plan = device.load(&r.finish()).unwrap();
-            device.upload(&inputs[0], 0, &x0).unwrap();
-            device.upload(&inputs[1], 0, &noise).unwrap();
-            device.upload(&timesteps, 0, &[0.0, 17.0, 500.0, 999.0]).unwrap();
-            device.run(plan, &Step::default()).unwrap();
-            let found = device.download(&noisy).unwrap();
-            let difference = relative_difference(&found, &expected.iter().map(|&x| x.into()).collect::<Vec<_>>());
-            println!("add_noise {name}: {difference:.2e}");
-            assert!(difference <= 1e-5, "add_noise, {name}: {difference:.1e} on {}", device.description());
-        }
-    });
+    for name in SCHEDULES {
+        let entry = format!("add_noise/{name}/t_0_17_500_999");
+        let (shape, _) = compared.golden.get(&entry).nhwc();
+        let schedule = NoiseSchedule::new(&scheduler("DDPMScheduler", json!({ "beta_schedule": name })));
+        let inputs = ["x0", "noise"].map(|name| Storage::f32(name, x0.len()));
+        let (timesteps, tables) = (Storage::f32("timesteps", 4), Storage::f32("noise schedule", TABLES * 1000));
+        let mut r = Recorder::new();
+        let table_values = r.input(&tables, &[TABLES, 1000]);
+        let [x0_value, noise_value] = inputs.each_ref().map(|storage| r.input(storage, &shape));
+        let t = r.input(&timesteps, &[4]);
+        let noisy = add_noise(&mut r, table_values, x0_value, noise_value, t).unwrap();
+        let noisy = r.export("noisy", noisy);
+        let plan = device.load(&r.finish()).unwrap();
+        device.upload(&tables, 0, &schedule.tables()).unwrap();
+        device.upload(&inputs[0], 0, &x0).unwrap();
+        device.upload(&inputs[1], 0, &noise).unwrap();
+        device.upload(&timesteps, 0, &[0.0, 17.0, 500.0, 999.0]).unwrap();
+        device.run(plan, &Step::default()).unwrap();
+        compared.assert(&entry, &device.download(&noisy).unwrap(), OF_TABLES);
+    }
 }
 
-/// A step of the reverse process by its definition (Ho et al. 2020, eq. 7 and 15), between any two timesteps.
-fn step_in_f64(
-    tables: &[Vec<f64>; TABLES],
-    process: ReverseProcess,
-    (t, previous): (usize, Option<usize>),
-    [x, output, noise]: [f64; 3],
-) -> f64 {
-    let [_, cumprod, rest, ..] = tables;
-    let (before, rest_before) = previous.map_or((1.0, 0.0), |previous| (cumprod[previous], rest[previous]));
-    let (signal, deviation) = (cumprod[t].sqrt(), rest[t].sqrt());
-    let x0 = match process.prediction {
-        Prediction::Epsilon => (x - deviation * output) / signal,
-        Prediction::Sample => output,
-        Prediction::VPrediction => signal * x - deviation * output,
-    };
-    let x0 = process.clip_range.map_or(x0, |range| x0.clamp(-f64::from(range), range.into()));
-    let beta = 1.0 - cumprod[t] / before;
-    let variance = match process.variance {
-        Variance::FixedSmall => beta * rest_before / rest[t],
-        Variance::FixedLarge => beta,
-    };
-    let mean = beta * before.sqrt() / rest[t] * x0 + rest_before * (cumprod[t] / before).sqrt() / rest[t] * x;
-    mean + if t > 0 { variance.sqrt() * noise } else { 0.0 }
+/// Runs rows of weights as stages of a chain's kernel: what x is after each, beginning with the same x every time, or
+/// where the last has left it.
+struct Stages<'a> {
+    device: &'a mut dyn Device,
+    plan: aquatint::device::PlanId,
+    x: Storage,
+    output: Storage,
+}
+
+impl<'a> Stages<'a> {
+    /// NHWC of `[1, 4, 4, 2]`; two more channels of output where variances are learned.
+    fn new(device: &'a mut dyn Device, chain: &Chain, rows: &[Weights], noise: &[f32]) -> Self {
+        let shape = [1, 4, 4, 2];
+        let outputs = if chain.learned_variances() == Some(true) { 4 } else { 2 };
+        let [x, given] = ["x", "noise"].map(|name| Storage::f32(name, 32));
+        let output = Storage::f32("output", 16 * outputs);
+        let table = Storage::f32("table", rows.len() * COLUMNS);
+        let mut r = Recorder::new();
+        let table_value = r.input(&table, &[rows.len(), COLUMNS]);
+        let [x_value, noise_value] = [&x, &given].map(|storage| r.input(storage, &shape));
+        let output_value = r.input(&output, &[1, 4, 4, outputs]);
+        let thresholds = chain
+            .threshold()
+            .map(|threshold| dynamic_threshold(&mut r, table_value, output_value, x_value, threshold).unwrap());
+        let operands = Operands {
+            table: table_value,
+            output: output_value,
+            thresholds,
+            noise: Some(noise_value),
+            kept: None,
+            x: x_value,
+        };
+        sampler_step(&mut r, chain.kernel(), operands).unwrap();
+        let plan = device.load(&r.finish()).unwrap();
+        let words: Vec<f32> = rows.iter().flat_map(Weights::row).map(|weight| weight as f32).collect();
+        device.upload(&table, 0, &words).unwrap();
+        device.upload(&given, 0, noise).unwrap();
+        Self { device, plan, x, output }
+    }
+
+    fn run(&mut self, row: usize, x: &[f32], output: &[f32]) -> Vec<f32> {
+        self.device.upload(&self.x, 0, x).unwrap();
+        self.device.upload(&self.output, 0, output).unwrap();
+        let step = Step { sampler_row: row as u32, ..Step::default() };
+        self.device.run(self.plan, &step).unwrap();
+        self.device.download(&self.x).unwrap()
+    }
+}
+
+/// Single steps of ancestral sampling and DDIM: ddpm/schedule/variance/prediction/clipping/spacing/t/what and
+/// ddim/schedule/prediction/clipping/last alpha/eta/spacing/t/what.
+fn single_steps(device: &mut dyn Device, compared: &mut Compared) {
+    let golden = compared.golden;
+    let given = |name: &str| golden.get(name).nhwc().1;
+    let (x, noise) = (given("in/x_t"), given("in/noise"));
+    let prediction = given("in/model_out");
+    let with_variance: Vec<f32> =
+        prediction.chunks(2).zip(given("in/var_out").chunks(2)).flat_map(|(both, v)| [both, v].concat()).collect();
+    let names: BTreeSet<&str> = golden.tensors.keys().filter_map(|name| name.strip_suffix("/prev")).collect();
+    for name in names {
+        let parts: Vec<&str> = name.split('/').collect();
+        let (class, schedule, variance, prediction_type, clip, alpha, eta, spacing, t) = match parts[..] {
+            ["ddpm", schedule, variance, prediction, clip, spacing, t] => {
+                ("DDPMScheduler", schedule, variance, prediction, clip, "a11", "eta0.0", spacing, t)
+            }
+            ["ddim", schedule, prediction, clip, alpha, eta, spacing, t] => {
+                ("DDIMScheduler", schedule, "fixed_small", prediction, clip, alpha, eta, spacing, t)
+            }
+            _ => panic!("{name}"),
+        };
+        let (spacing, steps) = spacing.split_at(spacing.find(|c: char| c.is_ascii_digit()).unwrap());
+        let mut keys = json!({
+            "beta_schedule": schedule,
+            "variance_type": variance,
+            "prediction_type": prediction_type,
+            "clip_sample": clip == "clip1",
+            "set_alpha_to_one": alpha == "a11",
+            "timestep_spacing": if spacing == "full" { "leading" } else { spacing },
+        });
+        if let Some(threshold) = clip.strip_prefix("dynthresh_r") {
+            let (ratio, most) = threshold.split_once("_max").unwrap();
+            keys["thresholding"] = true.into();
+            keys["dynamic_thresholding_ratio"] = ratio.parse::<f64>().unwrap().into();
+            keys["sample_max_value"] = most.parse::<f64>().unwrap().into();
+        }
+        let eta = eta[3..].parse().unwrap();
+        let chain = chain(&scheduler(class, keys), steps.parse().unwrap(), eta);
+        let t: f64 = t[1..].parse().unwrap();
+        let stage = chain.stages().iter().find(|stage| stage.timestep == t).unwrap_or_else(|| panic!("{name}"));
+        // The step, and the clipped x_0 alone.
+        let x0_alone = Weights { x_of: [0.0, 1.0, 0.0], noise: 0.0, ..stage.weights };
+        let learned = chain.learned_variances() == Some(true);
+        let output = if learned { &with_variance } else { &prediction };
+        let mut stages = Stages::new(device, &chain, &[stage.weights, x0_alone], &noise);
+        let tolerance = if t == 1.0 { OF_FIRST_STEPS } else { OF_STEPS };
+        compared.assert(&format!("{name}/prev"), &stages.run(0, &x, output), tolerance);
+        compared.assert(&format!("{name}/x0"), &stages.run(1, &x, output), OF_STEPS);
+    }
+}
+
+/// Whole chains on the toy model eps(x, t) = tanh(0.7 x + t / 1000).
+fn chains(device: &mut dyn Device, compared: &mut Compared) {
+    let given = |name: &str| compared.golden.get(name).nhwc().1;
+    let (start, noise) = (given("in/x_t"), given("in/noise"));
+    for schedule in ["linear", "squaredcos_cap_v2"] {
+        for spacing in ["leading", "trailing"] {
+            for (class, name, steps, clip) in
+                [("DDIMScheduler", "ddim10", 10, false), ("DDPMScheduler", "ddpm50_constnoise", 50, true)]
+            {
+                let keys = json!({ "beta_schedule": schedule, "timestep_spacing": spacing, "clip_sample": clip });
+                let chain = chain(&scheduler(class, keys), steps, 0.0);
+                let rows: Vec<Weights> = chain.stages().iter().map(|stage| stage.weights).collect();
+                let mut stages = Stages::new(device, &chain, &rows, &noise);
+                let mut x = start.clone();
+                for (row, stage) in chain.stages().iter().enumerate() {
+                    let output: Vec<f32> =
+                        x.iter().map(|x| (0.7 * x + stage.timestep as f32 / 1000.0).tanh()).collect();
+                    x = stages.run(row, &x, &output);
+                }
+                compared.assert(&format!("chain/{name}/{schedule}/{spacing}/final"), &x, OF_STEPS);
+            }
+        }
+    }
+}
+
+/// Guidance is a weighted sum of two predictions: eps_u + 3 (eps_c - eps_u), as the fused update sums.
+fn guidance(device: &mut dyn Device, compared: &mut Compared) {
+    let given = |name: &str| compared.golden.get(name).nhwc().1;
+    let (without, with) = (given("in/model_out"), given("in/var_out"));
+    let chain = chain(&scheduler("DDIMScheduler", json!({ "clip_sample": false })), 1, 0.0);
+    let weights = Weights { x_of: [3.0, 0.0, -2.0], ..Weights::default() };
+    let sum = Stages::new(device, &chain, &[weights], &without).run(0, &with, &without);
+    compared.assert("cfg/w3", &sum, OF_STEPS);
 }
 
 #[test]
-fn reverse_steps_are_their_definition_and_diffusers() {
+fn every_golden_entry_is_diffusers() {
     let golden = Golden::open("schedulers");
-    let given = |name: &str| golden.get(name).nhwc();
-    let (shape, x) = given("in/x_t");
-    let (output, noise) = (given("in/model_out").1, given("in/noise").1);
     devices::on_each(|device| {
-        let mut steps = 0;
-        for (name, tensor) in &golden.tensors {
-            let parts: Vec<&str> = name.split('/').collect();
-            let ["ddpm", schedule, variance, prediction, clip, spacing, t, "prev"] = parts[..] else { continue };
-            // A learned variance and dynamic thresholding are not supported.
-            if variance == "learned_range" || clip.starts_with("dynthresh") {
-                continue;
-            }
-            steps += 1;
-            let schedule = SCHEDULES.into_iter().find(|(_, name)| *name == schedule).unwrap().0;
-            let process = ReverseProcess {
-                prediction: match prediction {
-                    "epsilon" => Prediction::Epsilon,
-                    "sample" => Prediction::Sample,
-                    "v_prediction" => Prediction::VPrediction,
-                    other => panic!("{other}"),
-                },
-                variance: if variance == "fixed_small" { Variance::FixedSmall } else { Variance::FixedLarge },
-                clip_range: (clip == "clip1").then_some(1.0),
-            };
-            let t: u32 = t[1..].parse().unwrap();
-            // As diffusers' `previous_timestep`: the next of the timesteps, -1 after the last.
-            let previous = match spacing {
-                "full1000" => t.checked_sub(1),
-                spaced => {
-                    let (spacing, count) = spaced.split_at(spaced.find(|c: char| c.is_ascii_digit()).unwrap());
-                    let list = &golden.get(&format!("timesteps/ddpm/{spacing}/n{count}/offset0")).integers;
-                    let place = list.iter().position(|&listed| listed == t).unwrap();
-                    list.get(place + 1).copied()
-                }
-            };
-
-            let storages = ["x", "output", "noise"].map(|name| Storage::f32(name, x.len()));
-            let mut r = Recorder::new();
-            let tables = schedule_tables(&mut r, tables_of(schedule, 1000));
-            let [x_value, output_value, noise_value] = storages.each_ref().map(|storage| r.input(storage, &shape));
-            reverse_step(&mut r, tables, output_value, Some(noise_value), x_value, process).unwrap();
-            let plan = device.load(&r.finish()).unwrap();
-            for (storage, data) in storages.iter().zip([&x, &output, &noise]) {
-                device.upload(storage, 0, data).unwrap();
-            }
-            let previous_timestep = previous.map_or(-1, |previous| previous as i32);
-            let step = Step { timestep: t, previous_timestep, add_noise: (t > 0).into(), ..Step::default() };
-            device.run(plan, &step).unwrap();
-            let found = device.download(&storages[0]).unwrap();
-
-            let tables = tables_in_f64(schedule, 1000);
-            let pair = (t as usize, previous.map(|previous| previous as usize));
-            let exact: Vec<f64> = (0..x.len())
-                .map(|i| step_in_f64(&tables, process, pair, [x[i], output[i], noise[i]].map(f64::from)))
-                .collect();
-            let diffusers: Vec<f64> = tensor.nhwc().1.into_iter().map(f64::from).collect();
-            let from_exact = relative_difference(&found, &exact);
-            let from_diffusers = relative_difference(&found, &diffusers);
-            println!("{name}: {from_exact:.1e} from the definition, {from_diffusers:.1e} from diffusers");
-            assert!(from_exact <= 1e-5, "{name}: {from_exact:.1e} on {}", device.description());
-            // diffusers takes 1 - abar_0 and 1 - abar_1 as differences of singles; a step between these two is itself up
-            // to 5.6e-4 from the definition.
-            let tolerance = if t == 1 { 1e-3 } else { 1e-5 };
-            assert!(from_diffusers <= tolerance, "{name}: {from_diffusers:.1e} on {}", device.description());
-        }
-        assert_eq!(steps, 2 * 2 * (3 * 2 * 4 + 3 * 3));
+        let inputs = ["x_t", "model_out", "noise", "x0", "var_out"].map(|name| format!("in/{name}"));
+        let mut compared = Compared { golden: &golden, names: inputs.into(), worst: 0.0 };
+        tables(&mut compared);
+        timesteps(&mut compared);
+        forward_process(device, &mut compared);
+        single_steps(device, &mut compared);
+        chains(device, &mut compared);
+        guidance(device, &mut compared);
+        let all: BTreeSet<String> = golden.tensors.keys().cloned().collect();
+        let missing: Vec<&String> = all.difference(&compared.names).collect();
+        assert!(missing.is_empty(), "not compared: {missing:?}");
+        println!("{}: {} entries, worst {:.2} of what is allowed", device.description(), all.len(), compared.worst);
     });
 }

@@ -6,7 +6,7 @@ use aquatint::checkpoint::read_tensors;
 use aquatint::data::{Dataset, Options};
 use aquatint::device::gpu::Gpu;
 use aquatint::device::{Choices, Device, Host};
-use aquatint::diffusion::{Request, Sampler, SchedulerConfig};
+use aquatint::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerConfig, StepNoise};
 use aquatint::nn::{Recompute, UNetConfig};
 use aquatint::plan::{Call, Element, Plan};
 use aquatint::training::{Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
@@ -146,11 +146,15 @@ fn steps_that_overflow_are_skipped() {
     });
     let taken = taken.expect("no scale is found");
     assert_eq!(gpu.download(&scale).unwrap()[2], taken as f32);
-    // Adam's first step moves by the learning rate, however many steps were skipped before it.
+    // The first step that is taken is the first in everything: Adam moves by the learning rate, which is the first of the
+    // warm-up's three, and the average becomes the weights.
     let moved = gpu.download(trainer.buffers()[0].1).unwrap();
     let largest = moved.iter().zip(&weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    let rate = 1e-3 * ((taken + 1) as f32 / 3.0).min(1.0);
+    let rate = 1e-3 / 3.0;
     assert!((largest / rate - 1.0).abs() < 0.03, "step {taken}: {largest}, the learning rate is {rate}");
+    let average = gpu.download(trainer.ema()).unwrap();
+    let apart = average.iter().zip(&moved).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart < 1e-6, "step {taken}: the average is {apart} away from the weights");
 }
 
 /// A gradient that is not finite at the smallest scale is an error, with everything as it was before.
@@ -360,8 +364,10 @@ fn a_picture_does_not_depend_on_its_batch() {
     let weights = aquatint::plan::Storage::f32("weights", unet.parameters().len());
     host.upload(&weights, 0, &unet.parameters().initialize(5)).unwrap();
     let mut draw = |batch: usize, first_picture: u32, count: usize| {
-        let mut sampler = Sampler::new(&unet, &weights, &SchedulerConfig::default(), batch, [8, 8]).unwrap();
-        let request = Request { count, first_picture, steps: 5, seed: 9, ..Request::default() };
+        let options = ChainOptions { steps: Some(5), ..ChainOptions::default() };
+        let chain = Chain::new(&SchedulerConfig::default(), options).unwrap();
+        let mut sampler = Sampler::new(&unet, &weights, chain, batch, [8, 8], StepNoise::Drawn).unwrap();
+        let request = Request { count, first_picture, seed: 9, ..Request::default() };
         sampler.sample(&mut host, &request, |_, _, _| Ok(())).unwrap()
     };
     let all = draw(6, 0, 6);

@@ -4,12 +4,12 @@ mod devices;
 mod reference;
 
 use aquatint::device::{Device, Host};
+use aquatint::diffusion::{NoiseSchedule, SchedulerConfig};
 use aquatint::kernels::adam::{Adam, OptimizerState, adam_step};
 use aquatint::kernels::ema::ema_step;
-use aquatint::kernels::forward_process::add_noise;
+use aquatint::kernels::forward_process::{TABLES, add_noise};
 use aquatint::kernels::gradient_norm::gradient_norm;
 use aquatint::kernels::mse::mse;
-use aquatint::kernels::schedule_tables::{BetaSchedule, ScheduleTables, schedule_tables};
 use aquatint::nn::{Network, Recompute, UNet, UNetConfig};
 use aquatint::plan::{Plan, Recorder, Step, Storage};
 use reference::{Golden, assert_close};
@@ -93,10 +93,9 @@ fn output_and_gradients_are_pytorchs_on_the_gpu() {
 }
 
 /// A training step with the noise and the timesteps given, as golden.py takes it.
-fn training_plan(model: &Model, shape: &[usize], inputs: &[Storage; 3], t: &Storage) -> (Plan, Storage) {
+fn training_plan(model: &Model, shape: &[usize], inputs: &[Storage; 4], t: &Storage) -> (Plan, Storage) {
     let mut r = Recorder::new();
-    let linear = ScheduleTables { schedule: BetaSchedule::Linear, timesteps: 1000, beta_start: 1e-4, beta_end: 0.02 };
-    let tables = schedule_tables(&mut r, linear);
+    let tables = r.input(&inputs[3], &[TABLES, 1000]);
     let [x0, noise] = [&inputs[0], &inputs[1]].map(|storage| r.input(storage, shape));
     let timesteps = r.input(t, &shape[..1]);
     let one = r.input(&inputs[2], &[1]);
@@ -123,7 +122,9 @@ fn check_training(device: &mut dyn Device) {
     let golden = Golden::open("unet_tiny");
     let model = model(&golden);
     let (shape, x0) = golden.get("train/x0").nhwc();
-    let inputs = [Storage::f32("x0", x0.len()), Storage::f32("noise", x0.len()), Storage::f32("one", 1)];
+    let schedule = NoiseSchedule::new(&SchedulerConfig::default()).tables();
+    let sizes = [("x0", x0.len()), ("noise", x0.len()), ("one", 1), ("noise schedule", schedule.len())];
+    let inputs = sizes.map(|(name, len)| Storage::f32(name, len));
     let t = Storage::f32("t", shape[0]);
     let (plan, loss) = training_plan(&model, &shape, &inputs, &t);
     let id = device.load(&plan).unwrap();
@@ -131,6 +132,7 @@ fn check_training(device: &mut dyn Device) {
     device.upload(&model.ema, 0, &model.initial).unwrap();
     device.upload(&inputs[0], 0, &x0).unwrap();
     device.upload(&inputs[2], 0, &[1.0]).unwrap();
+    device.upload(&inputs[3], 0, &schedule).unwrap();
     let mut losses = Vec::new();
     for number in 0..5 {
         device.upload(&inputs[1], 0, &golden.get(&format!("train/noise{number}")).nhwc().1).unwrap();

@@ -9,8 +9,7 @@ struct Step {
     bias_correction2: f32,
     ema_decay: f32,
     clip_norm: f32,
-    timestep: u32,
-    previous_timestep: i32,
-    add_noise: u32,
+    sampler_row: u32,
+    sampler_noise: u32,
 }
 @group(1) @binding(0) var<uniform> step: Step;

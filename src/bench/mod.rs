@@ -131,9 +131,8 @@ fn any_step() -> Step {
         bias_correction2: 0.6,
         ema_decay: 0.999,
         clip_norm: 1.0,
-        timestep: 500,
-        previous_timestep: 499,
-        add_noise: 1,
+        sampler_row: 500,
+        sampler_noise: 499,
         ..Step::seeded(0)
     }
 }

@@ -11,11 +11,11 @@ use std::collections::{HashMap, HashSet};
 pub(super) fn shapes(network: &Reference, options: &Options) -> Result<Vec<Bench>> {
     let train = steps::train(network, options.batch.unwrap_or(network.train_batch), options)?.plan;
     let sample = steps::sample(network, options.batch.unwrap_or(network.forward_batch))?.plan;
-    let reverse_step = sample.calls.iter().filter(|call| call.kernel.shader().name == "reverse_step");
+    let sampler_step = sample.calls.iter().filter(|call| call.kernel.shader().name == "sampler_step");
     let mut seen = HashSet::new();
     let mut names: HashMap<String, usize> = HashMap::new();
     let mut benches = Vec::new();
-    for call in train.calls.iter().chain(reverse_step) {
+    for call in train.calls.iter().chain(sampler_step) {
         if !seen.insert(call.key()) {
             continue;
         }

@@ -3,7 +3,7 @@
 use super::networks::Reference;
 use super::{Bench, Options, Work, any_step};
 use crate::device::Device;
-use crate::diffusion::{Sampler, SchedulerConfig};
+use crate::diffusion::{Chain, ChainOptions, NoiseSchedule, Sampler, SchedulerConfig, StepNoise};
 use crate::error::Result;
 use crate::kernels::{Fill, Input, loss_scale};
 use crate::nn::{Network, Recompute, UNet};
@@ -48,6 +48,7 @@ pub(super) fn train(network: &Reference, batch: usize, options: &Options) -> Res
     };
     let trainer = Trainer::new(&config, network.size())?;
     let plan = trainer.plan().clone();
+    let tables = NoiseSchedule::new(&config.scheduler).tables();
     let prepare = move |device: &mut dyn Device| {
         let weights = trainer.unet().parameters().initialize(0);
         for storage in trainer.plan().storages() {
@@ -56,6 +57,7 @@ pub(super) fn train(network: &Reference, batch: usize, options: &Options) -> Res
                 "pictures" => upload(device, storage, Fill::Uniform(-1.0, 1.0))?,
                 "loss scale" => device.upload(storage, 0, &loss_scale::INITIAL)?,
                 "one" => device.upload(storage, 0, &[1.0])?,
+                "noise schedule" => device.upload(storage, 0, &tables)?,
                 _ => {}
             }
         }
@@ -90,20 +92,19 @@ fn forward(network: &Reference, batch: usize) -> Result<Work> {
     Ok(Work { plan: r.finish(), step: any_step(), prepare: Box::new(prepare) })
 }
 
-/// The network, then the reverse step, as sampling runs them.
+/// The network, then the update, as sampling runs them.
 pub(super) fn sample(network: &Reference, batch: usize) -> Result<Work> {
     let unet = UNet::new(&network.config)?;
     let weights = Storage::f32("weights", unet.parameters().len());
-    let sampler = Sampler::new(&unet, &weights, &SchedulerConfig::default(), batch, network.size())?;
+    let chain = Chain::new(&SchedulerConfig::default(), ChainOptions::default())?;
+    let sampler = Sampler::new(&unet, &weights, chain, batch, network.size(), StepNoise::Drawn)?;
     let plan = sampler.plan().clone();
     let prepare = move |device: &mut dyn Device| {
-        let tables = device.load(sampler.tables())?;
-        device.run(tables, &any_step())?;
-        device.unload(tables);
         for storage in sampler.plan().storages() {
             match storage.name() {
                 "weights" => device.upload(storage, 0, &unet.parameters().initialize(0))?,
                 "pictures" => upload(device, storage, Fill::Normal(1.0))?,
+                "sampler's table" => device.upload(storage, 0, &sampler.chain().table())?,
                 "timesteps" => device.upload(storage, 0, &timesteps(batch))?,
                 _ => {}
             }

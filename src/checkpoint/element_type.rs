@@ -43,6 +43,11 @@ impl ElementType {
         NAMES.iter().find(|(_, _, found)| *found == name).map(|(of, ..)| *of)
     }
 
+    /// Its name in safetensors files.
+    pub(super) fn name(self) -> &'static str {
+        NAMES.iter().find(|(of, ..)| *of == self).map_or("", |(_, name, _)| name)
+    }
+
     /// All names in safetensors files.
     pub(super) fn expected() -> String {
         NAMES.map(|(_, name, _)| name).join(", ")

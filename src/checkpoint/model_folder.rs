@@ -4,7 +4,7 @@ use super::layout::ModelFiles;
 use super::tensors::Tensors;
 use super::write_tensors::{WeightType, deferred, write_deferred};
 use crate::atomic_file;
-use crate::diffusion::SchedulerConfig;
+use crate::diffusion::{self, SchedulerClass, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::nn::{UNet, UNetConfig};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ pub struct ModelFolder {
 
 pub(super) fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
+    diffusion::parse(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
@@ -93,15 +93,12 @@ impl ModelFolder {
         let tensors = deferred(self.unet.parameters(), &self.weights, "", of);
         write_deferred(&folder.join(WEIGHTS), tensors, &[("format", "pt".into())])?;
         write_json(&folder.join(UNET_CONFIG), &self.unet.config().to_json())?;
-        let scheduler = self.scheduler.to_json();
-        write_json(&folder.join(SCHEDULER_CONFIG), &scheduler)?;
-        // The pipeline that hands its scheduler to diffusers' DDIMScheduler is the one for that; the other takes any.
-        let class = &scheduler["_class_name"];
-        let pipeline = if class == "DDIMScheduler" { "DDIMPipeline" } else { "DDPMPipeline" };
+        write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.to_json())?;
+        let class = self.scheduler.class;
         let index = json!({
-            "_class_name": pipeline,
+            "_class_name": if class == SchedulerClass::Ddim { "DDIMPipeline" } else { "DDPMPipeline" },
             "_diffusers_version": "0.42.1",
-            "scheduler": ["diffusers", class],
+            "scheduler": ["diffusers", class.name()],
             "unet": ["diffusers", "UNet2DModel"],
         });
         write_json(&folder.join(INDEX), &index)

@@ -109,6 +109,12 @@ impl Tensors {
         &self.metadata
     }
 
+    /// The types of the tensors' elements by their names in safetensors files, and how many files there are.
+    pub(super) fn types_and_files(&self) -> (Vec<&'static str>, usize) {
+        let types: BTreeSet<&str> = self.entries.values().map(|entry| entry.of.name()).collect();
+        (types.into_iter().collect(), self.files.len())
+    }
+
     /// Gives a tensor another name, for checkpoints of other programs; one that is there already is replaced.
     pub fn rename(&mut self, from: &str, to: &str) {
         if let Some(entry) = self.entries.remove(from) {

@@ -1,16 +1,19 @@
 //! `aquatint convert`
 
-use super::output::say;
-use crate::checkpoint::{WeightType, read_any};
+use super::output::{note, say};
+use crate::checkpoint::openai::Unstated;
+use crate::checkpoint::{Family, WeightType, read_any};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Writes a model as a diffusers pipeline folder
 #[derive(clap::Args)]
-#[command(after_help = "Example: aquatint convert old/diffusion_pytorch_model.bin --out new --dtype f16")]
+#[command(after_help = "Examples:\n  aquatint convert old/diffusion_pytorch_model.bin --out new --dtype f16\n  \
+    aquatint convert 256x256_diffusion_uncond.pt --out new --image-size 256 --num-head-channels 64")]
 pub(super) struct Convert {
-    /// A model folder in any of diffusers' layouts, or a file of weights beside its config.json
+    /// A model folder in any of diffusers' layouts, a file of weights beside its config.json, or a
+    /// checkpoint of OpenAI's improved-diffusion or guided-diffusion
     model: PathBuf,
     /// The folder to write, which holds no model yet
     #[arg(long, value_name = "DIR")]
@@ -18,6 +21,8 @@ pub(super) struct Convert {
     /// What the weights are written as
     #[arg(long, value_enum, default_value_t = WeightType::F32, value_name = "TYPE")]
     dtype: WeightType,
+    #[command(flatten)]
+    unstated: Unstated,
 }
 
 impl Convert {
@@ -29,7 +34,10 @@ impl Convert {
         if ["model_index.json", "unet/config.json"].iter().any(|file| self.out.join(file).exists()) {
             return Err(Error::input(format!("{out}: holds a model already; choose a new folder")));
         }
-        let model = read_any(&self.model)?;
+        let (model, family) = read_any(&self.model, &self.unstated)?;
+        if family == Family::OpenAi {
+            note!("{}: not said in the file and taken as: {}", self.model.display(), self.unstated);
+        }
         model.write_as(&self.out, self.dtype)?;
         say!(
             "{out}: a model of {} parameters that diffusers and `aquatint sample {out}` open",

@@ -7,7 +7,7 @@ use super::progress::{Progress, duration};
 use super::train::train;
 use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Options};
-use crate::diffusion::{Request, Sampler, SchedulerConfig};
+use crate::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerConfig, StepNoise};
 use crate::error::{Error, Result};
 use crate::pictures::{Pictures, save_animation, save_png};
 use crate::plan::Storage;
@@ -88,11 +88,12 @@ impl Demo {
         let model = ModelFolder::read(&model)?;
         let weights = Storage::f32("weights", model.weights.len());
         let size = [shape[0], shape[1]];
-        let mut sampler = Sampler::new(&model.unet, &weights, &model.scheduler, SHEET, size)?;
+        let chain = Chain::new(&model.scheduler, ChainOptions { steps: Some(STEPS), ..ChainOptions::default() })?;
+        let mut sampler = Sampler::new(&model.unet, &weights, chain, SHEET, size, StepNoise::Drawn)?;
         self.device.tune(&mut *device, |device, watch| sampler.tune(device, watch))?;
         sampler.load(&mut *device)?;
         device.upload(&weights, 0, &model.weights)?;
-        let request = Request { count: JUDGED, steps: STEPS, seed: self.seed + 1, ..Request::default() };
+        let request = Request { count: JUDGED, seed: self.seed + 1, ..Request::default() };
         let mut progress = Progress::new("drawing", 0, JUDGED.div_ceil(SHEET) * STEPS);
         let mut frames = Vec::new();
         let drawn = sampler.sample(&mut *device, &request, |number, done, look| {

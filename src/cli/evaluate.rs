@@ -5,7 +5,7 @@ use super::output::say;
 use super::sample::{draw, picture_size};
 use crate::checkpoint::{ModelFolder, read_tensors};
 use crate::data::{Dataset, Fit, Options};
-use crate::diffusion::Request;
+use crate::diffusion::{Chain, ChainOptions, Request};
 use crate::error::{Error, Result};
 use crate::metrics::{median, nearest_distances, precision_recall};
 use std::path::PathBuf;
@@ -131,8 +131,9 @@ impl Evaluate {
         }
         let model = ModelFolder::read(&self.model)?;
         let size = picture_size(&model, None, &self.model)?;
-        let request = Request { count: self.count, steps: self.steps, seed: self.seed, ..Request::default() };
-        let drawn = draw(&model, &mut *self.device.open()?, &self.device, &request, self.batch, size)?;
-        Ok((drawn, [size[0], size[1], model.unet.config().out_channels]))
+        let request = Request { count: self.count, seed: self.seed, ..Request::default() };
+        let chain = Chain::new(&model.scheduler, ChainOptions { steps: Some(self.steps), ..ChainOptions::default() })?;
+        let drawn = draw(&model, chain, &mut *self.device.open()?, &self.device, &request, self.batch, size)?;
+        Ok((drawn, [size[0], size[1], model.unet.config().in_channels]))
     }
 }

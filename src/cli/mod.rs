@@ -1,4 +1,5 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `devices`, `check`, `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `devices`, `check`,
+//! `bench`.
 
 mod bench;
 mod check;
@@ -7,6 +8,7 @@ mod demo;
 mod device;
 mod devices;
 mod evaluate;
+mod info;
 mod output;
 mod predict;
 mod progress;
@@ -33,6 +35,7 @@ enum Command {
     Predict(predict::Predict),
     Convert(convert::Convert),
     Evaluate(evaluate::Evaluate),
+    Info(info::Info),
     Devices(devices::Devices),
     Check(check::Check),
     Bench(bench::BenchCommand),
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Info(info) => info.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),

@@ -4,8 +4,8 @@ use super::device::DeviceFlag;
 use super::sample::{to_nchw, to_nhwc};
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
 use crate::error::{Error, Result};
-use crate::nn::{ClassEmbedType, Network, Recompute};
-use crate::plan::{Recorder, Step, Storage};
+use crate::nn::{ClassEmbedType, Forward};
+use crate::plan::{Element, Step};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -84,49 +84,23 @@ impl Predict {
             Some(ClassEmbedType::Identity) => Some(floats("class_labels", &[n, config.embedding_channels()])?),
         };
 
-        let storage = |name: &str, len: usize| Storage::f32(name, len);
-        let (weights, x) = (storage("weights", model.weights.len()), storage("sample", sample.len()));
-        let t = storage("timesteps", n);
-        let (classes, label_shape) = match config.class_embed_type {
-            None => (Storage::u32("class labels", n), vec![n]),
-            Some(ClassEmbedType::Timestep) => (storage("class labels", n), vec![n]),
-            Some(ClassEmbedType::Identity) => {
-                let shape = vec![n, config.embedding_channels()];
-                (storage("class embeddings", shape.iter().product()), shape)
-            }
-        };
-        let mut r = Recorder::new();
-        let x_value = r.input(&x, &[n, height, width, channels]);
-        let t_value = r.input(&t, &[n]);
-        let label_value = labels.map(|_| r.input(&classes, &label_shape));
-        let mut net = Network {
-            r: &mut r,
-            parameters: model.unet.parameters(),
-            weights: &weights,
-            gradients: None,
-            halves: None,
-            recompute: Recompute::None,
-        };
-        let output = model.unet.record(&mut net, x_value, t_value, label_value)?;
-        let output = r.export("output", output);
-        let plan = r.finish();
-
+        let forward = Forward::new(&model.unet, n, [height, width])?;
         let mut device = self.device.open()?;
-        let id = device.load(&plan)?;
-        device.upload(&weights, 0, &model.weights)?;
-        device.upload(&x, 0, &to_nhwc(sample, [n, channels, height, width]))?;
-        device.upload(&t, 0, timesteps)?;
-        match labels {
-            Some(labels) if config.class_embed_type.is_none() => {
+        let id = device.load(&forward.plan)?;
+        device.upload(&forward.weights, 0, &model.weights)?;
+        device.upload(&forward.pictures, 0, &to_nhwc(sample, [n, channels, height, width]))?;
+        device.upload(&forward.timesteps, 0, timesteps)?;
+        match (labels, &forward.labels) {
+            (Some(labels), Some(storage)) if storage.element() == Element::U32 => {
                 let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
-                device.upload_integers(&classes, 0, &labels)?;
+                device.upload_integers(storage, 0, &labels)?;
             }
-            Some(labels) => device.upload(&classes, 0, labels)?,
-            None => {}
+            (Some(labels), Some(storage)) => device.upload(storage, 0, labels)?,
+            (None, _) | (_, None) => {}
         }
         device.run(id, &Step::default())?;
         let shape = [n, config.out_channels, height, width];
-        let output = to_nchw(&device.download(&output)?, shape);
+        let output = to_nchw(&device.download(&forward.output)?, shape);
         write_tensors(&self.output, &[("output".into(), shape.to_vec(), output)], &[])?;
         Ok(ExitCode::SUCCESS)
     }

@@ -5,7 +5,7 @@ use super::output::say;
 use super::progress::Progress;
 use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{Request, Sampler};
+use crate::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
@@ -15,16 +15,29 @@ use std::process::ExitCode;
 
 /// Draws pictures with a model
 #[derive(clap::Args)]
-#[command(after_help = "Example: aquatint sample runs/digits -n 64 --steps 100 --seed 1 --out drawn")]
+#[command(after_help = "Examples:\n  aquatint sample runs/digits -n 64 --steps 100 --seed 1 --out drawn\n  \
+    aquatint sample runs/digits --sampler dpmpp-2m --steps 12 --out drawn\n  \
+    aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n\n\
+    --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
+    kept, the rest is the other class's default.")]
 pub(super) struct Sample {
     /// A model folder: a run's, or one in diffusers' layout
     model: PathBuf,
     /// Pictures to draw
     #[arg(short = 'n', long = "count", default_value_t = 64, value_name = "N")]
     count: usize,
-    /// Sampling steps; all of the model's timesteps if not given
+    /// How noise becomes a picture; as the model's own scheduler has it if not given
+    #[arg(long, value_enum, value_name = "SAMPLER")]
+    sampler: Option<SchedulerClass>,
+    /// Sampling steps; if not given, all of the model's timesteps for ddpm and at most 50 for the others
     #[arg(long, value_name = "K")]
     steps: Option<usize>,
+    /// Noise in the steps of ddim, from 0, none, to 1, as much as ddpm has
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
+    eta: Option<f64>,
+    /// Where diffusers is wrong, be wrong with it: ddim goes to timestep t - T / steps whatever the spacing
+    #[arg(long)]
+    diffusers_exact: bool,
     /// Makes the noise; picture k of a seed is the same whatever is drawn with it
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     seed: u64,
@@ -37,9 +50,14 @@ pub(super) struct Sample {
     /// Height and width; the model's own if not given
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
-    /// Takes x_T from the tensor `noise` [N, C, H, W] of a safetensors file
+    /// Takes the noise to begin with from the tensor `noise` [N, C, H, W] of a safetensors file: standard normal, x_T is
+    /// this times the scheduler's init_noise_sigma
     #[arg(long, value_name = "FILE")]
     init_noise: Option<PathBuf>,
+    /// Takes the noise of every step from the tensor `noise` [steps, N, C, H, W] of a safetensors file, the first step's
+    /// first; samplers that add none do not look at it
+    #[arg(long, value_name = "FILE")]
+    step_noise: Option<PathBuf>,
     /// Writes the pictures as floats, tensor `sample` [N, C, H, W] in [-1, 1]
     #[arg(long, value_name = "FILE")]
     tensors: Option<PathBuf>,
@@ -76,23 +94,25 @@ impl Sample {
         }
         let model = ModelFolder::read(&self.model)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
-        let channels = model.unet.config().out_channels;
+        let chain = self.chain(&model.scheduler)?;
+        let channels = model.unet.config().in_channels;
+        chain.check_channels(channels, model.unet.config().out_channels)?;
         let shape = [self.count, channels, height, width];
         let request = Request {
             count: self.count,
-            steps: self.steps.unwrap_or(model.scheduler.num_train_timesteps),
             seed: self.seed,
             labels: match &self.class[..] {
                 [] => None,
                 [class] => Some(vec![*class; self.count]),
                 classes => Some(classes.to_vec()),
             },
-            initial_noise: self.init_noise.as_deref().map(|path| read_noise(path, shape)).transpose()?,
+            initial_noise: self.init_noise.as_deref().map(|path| read_noise(path, &[], shape)).transpose()?,
+            step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[chain.steps()], shape)).transpose()?,
             ..Request::default()
         };
         let mut device = self.device.open()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-        let drawn = draw(&model, &mut *device, &self.device, &request, self.batch, [height, width])?;
+        let drawn = draw(&model, chain, &mut *device, &self.device, &request, self.batch, [height, width])?;
 
         if let Some(path) = &self.tensors {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
@@ -111,6 +131,22 @@ impl Sample {
         say!("{} pictures and {}", self.count, sheet.display());
         Ok(ExitCode::SUCCESS)
     }
+
+    /// The chain of the folder's scheduler, or of what the asked for sampler makes of it.
+    fn chain(&self, scheduler: &SchedulerConfig) -> Result<Chain> {
+        let model = self.model.display().to_string();
+        let scheduler = match self.sampler {
+            Some(class) => scheduler.with_class(class, &model)?,
+            None => scheduler.clone(),
+        };
+        let class = scheduler.class;
+        if self.eta.is_some() && class != SchedulerClass::Ddim {
+            return Err(Error::input(format!("--eta is for ddim, the sampler is {}", class.name())));
+        }
+        let options =
+            ChainOptions { steps: self.steps, eta: self.eta.unwrap_or(0.0), diffusers_exact: self.diffusers_exact };
+        Chain::new(&scheduler, options)
+    }
 }
 
 /// The size that was asked for, or the model's own.
@@ -124,23 +160,25 @@ pub(super) fn picture_size(model: &ModelFolder, asked: Option<usize>, source: &P
     Ok([height, width])
 }
 
-/// x_T from a file, as NHWC.
-fn read_noise(path: &Path, shape: [usize; 4]) -> Result<Vec<f32>> {
+/// Noise from a file, as NHWC; `before` are sizes before those of the pictures.
+fn read_noise(path: &Path, before: &[usize], [n, c, h, w]: [usize; 4]) -> Result<Vec<f32>> {
     let file = read_tensors(path)?;
     let (found, data) = file.get("noise", path)?;
-    if *found != shape {
+    let expected = [before, &[n, c, h, w]].concat();
+    if *found != expected {
         let path = path.display();
-        return Err(Error::input(format!("{path}: tensor noise has shape {found:?}, expected {shape:?}")));
+        return Err(Error::input(format!("{path}: tensor noise has shape {found:?}, expected {expected:?}")));
     }
     if data.iter().any(|value| !value.is_finite()) {
         return Err(Error::input(format!("{}: tensor noise is not finite", path.display())));
     }
-    Ok(to_nhwc(data, shape))
+    Ok(to_nhwc(data, [before.iter().product::<usize>() * n, c, h, w]))
 }
 
 /// Draws a request with a progress bar.
 pub(super) fn draw(
     model: &ModelFolder,
+    chain: Chain,
     device: &mut dyn Device,
     flag: &DeviceFlag,
     request: &Request,
@@ -149,17 +187,18 @@ pub(super) fn draw(
 ) -> Result<Vec<f32>> {
     let weights = Storage::f32("weights", model.weights.len());
     let batch = batch.min(request.count);
-    let mut sampler = Sampler::new(&model.unet, &weights, &model.scheduler, batch, size)?;
-    model.scheduler.leading_timesteps(request.steps)?;
+    let stages = chain.stages().len();
+    let step_noise = if request.step_noise.is_some() { StepNoise::Given } else { StepNoise::Drawn };
+    let mut sampler = Sampler::new(&model.unet, &weights, chain, batch, size, step_noise)?;
     flag.tune(device, |device, watch| sampler.tune(device, watch))?;
     sampler.load(device).map_err(|error| match error {
         Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
         other => other,
     })?;
     device.upload(&weights, 0, &model.weights)?;
-    let mut progress = Progress::new("drawing", 0, request.count.div_ceil(batch) * request.steps);
+    let mut progress = Progress::new("drawing", 0, request.count.div_ceil(batch) * stages);
     let drawn = sampler.sample(device, request, |number, done, _| {
-        progress.at(number * request.steps + done, || "steps,".into());
+        progress.at(number * stages + done, || "steps,".into());
         Ok(())
     })?;
     progress.finish();

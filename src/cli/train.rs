@@ -6,7 +6,7 @@ use super::progress::{Progress, duration};
 use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::{BetaScheduleName, SchedulerConfig};
+use crate::diffusion::{BetaSchedule, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, SampleSize, UNetConfig};
@@ -97,10 +97,10 @@ enum Schedule {
 }
 
 impl Schedule {
-    fn name(self) -> BetaScheduleName {
+    fn name(self) -> BetaSchedule {
         match self {
-            Self::Linear => BetaScheduleName::Linear,
-            Self::Cosine => BetaScheduleName::SquaredCosine,
+            Self::Linear => BetaSchedule::Linear,
+            Self::Cosine => BetaSchedule::SquaredCosine,
         }
     }
 }
@@ -194,7 +194,11 @@ impl Train {
             _ => {}
         }
         let dataset = open_dataset(t, Some(unet))?;
-        let scheduler = self.scheduler(tables.scheduler.unwrap_or(model.scheduler));
+        let scheduler = match tables.scheduler {
+            Some(scheduler) => scheduler,
+            None => model.scheduler.for_training(&from.display().to_string())?,
+        };
+        let scheduler = self.scheduler(scheduler);
         let config = RunConfig { unet: unet.clone(), scheduler, training: tables.training };
         Run::start_from(&self.out, config, dataset, model.weights)
     }

@@ -1,7 +1,18 @@
-//! Diffusion itself: the scheduler's configuration, and sampling.
+//! Diffusion itself: noise schedules, the scheduler's configuration, and sampling.
 
+mod chain;
+mod noise_schedule;
 mod sampler;
+mod samplers;
 mod scheduler;
+mod sigmas;
+mod timesteps;
 
-pub use sampler::{Request, Sampler};
-pub use scheduler::{BetaScheduleName, PredictionType, SchedulerConfig, VarianceType};
+pub use chain::{Chain, ChainOptions, Stage};
+pub use noise_schedule::NoiseSchedule;
+pub use sampler::{Request, Sampler, StepNoise};
+pub(crate) use scheduler::parse;
+pub use scheduler::{
+    AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,
+    SolverType, TimestepSpacing, TimestepType, VarianceType,
+};

@@ -1,11 +1,11 @@
-//! Ancestral sampling: algorithm 2 of Ho et al. 2020, on all timesteps or a subsequence.
+//! Drawing pictures: a chain's stages on a device, each the network and one fused update.
 
-use super::SchedulerConfig;
+use super::Chain;
 use crate::device::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
+use crate::kernels::dynamic_threshold::dynamic_threshold;
 use crate::kernels::random::{Purpose, normal_noise};
-use crate::kernels::reverse_step::reverse_step;
-use crate::kernels::schedule_tables::{TABLES, schedule_tables};
+use crate::kernels::sampler_step::{COLUMNS, Operands, sampler_step};
 use crate::nn::{Network, Recompute, UNet};
 use crate::plan::{Memory, Plan, Recorder, Step, Storage};
 
@@ -16,80 +16,85 @@ pub struct Request {
     pub count: usize,
     /// Number of the first picture within the run: picture k of a seed is the same whatever is drawn with it.
     pub first_picture: u32,
-    /// Sampling steps.
-    pub steps: usize,
     /// The run's seed.
     pub seed: u64,
     /// A class for every picture, for a conditional network.
     pub labels: Option<Vec<u32>>,
-    /// x_T of every picture, NHWC, instead of drawn noise.
+    /// Standard normal noise that every picture begins with, NHWC, instead of drawn noise: x_T is this times the
+    /// scheduler's `init_noise_sigma`.
     pub initial_noise: Option<Vec<f32>>,
+    /// The noise of every step, `[steps, count, H, W, C]`, for a sampler of [`StepNoise::Given`].
+    pub step_noise: Option<Vec<f32>>,
+}
+
+/// Where the noise of a sampler's steps is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepNoise {
+    /// Drawn where it is used, by the seed, the picture and the step.
+    Drawn,
+    /// The request's.
+    Given,
 }
 
 /// Draws batches of pictures with a network's weights.
 pub struct Sampler {
     batch: usize,
     shape: [usize; 4],
-    scheduler: SchedulerConfig,
+    chain: Chain,
     classes: Option<usize>,
-    out_channels: usize,
     plans: Plans,
     x: Storage,
     timesteps: Storage,
     labels: Storage,
+    table: Storage,
+    step_noise: Option<Storage>,
     loaded: Option<Loaded>,
 }
 
 /// The recordings of a sampler.
 struct Plans {
-    tables: Plan,
     noise: Plan,
-    step: Plan,
+    stage: Plan,
 }
 
 #[derive(Clone, Copy)]
 struct Loaded {
     noise: PlanId,
-    step: PlanId,
+    stage: PlanId,
 }
 
 impl Sampler {
     /// Records a sampler of `batch` pictures of `[height, width]` with the weights that `weights` holds.
     ///
     /// # Errors
-    /// [`Input`](Error::Input) if the network cannot draw pictures of this size.
+    /// [`Input`](Error::Input) if the network cannot draw pictures of this size, or not in this way.
     pub fn new(
         unet: &UNet,
         weights: &Storage,
-        scheduler: &SchedulerConfig,
+        chain: Chain,
         batch: usize,
         [height, width]: [usize; 2],
+        step_noise: StepNoise,
     ) -> Result<Self> {
         let config = unet.config();
-        if config.in_channels != config.out_channels {
-            return Err(Error::input(format!(
-                "the network has {} input and {} output channels, expected as many of each",
-                config.in_channels, config.out_channels
-            )));
-        }
-        config.check_timesteps(&[scheduler.num_train_timesteps as f32 - 1.0], "num_train_timesteps")?;
-        let shape = [batch, height, width, config.in_channels];
+        let channels = config.in_channels;
+        chain.check_channels(config.in_channels, config.out_channels)?;
+        let timesteps: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
+        config.check_timesteps(&timesteps, "the sampler")?;
+        let shape = [batch, height, width, channels];
         let len = shape.iter().product();
         let x = Storage::f32("pictures", len);
         let (timesteps, labels) = (Storage::f32("timesteps", batch), Storage::u32("labels", batch));
-
-        let mut r = Recorder::new();
-        let tables = schedule_tables(&mut r, scheduler.tables());
-        let table_storage = r.export("schedule tables", tables);
-        let tables_plan = r.finish();
+        let table = Storage::f32("sampler's table", chain.stages().len() * COLUMNS);
+        let given = (step_noise == StepNoise::Given).then(|| Storage::f32("noise", len));
 
         let mut r = Recorder::new();
         let noise = r.input(&x, &shape);
-        normal_noise(&mut r, noise, Purpose::InitialNoise);
+        normal_noise(&mut r, noise, Purpose::InitialNoise, chain.initial_deviation() as f32);
         let noise_plan = r.finish();
 
         let mut r = Recorder::new();
-        let tables = r.input(&table_storage, &[TABLES, scheduler.num_train_timesteps]);
+        let table_value = r.input(&table, &[chain.stages().len(), COLUMNS]);
         let x_value = r.input(&x, &shape);
         let t = r.input(&timesteps, &[batch]);
         let label_value = config.classes().map(|_| r.input(&labels, &[batch]));
@@ -102,40 +107,38 @@ impl Sampler {
             recompute: Recompute::None,
         };
         let output = unet.record(&mut net, x_value, t, label_value)?;
-        reverse_step(&mut r, tables, output, None, x_value, scheduler.reverse_process())?;
-        let plans = Plans { tables: tables_plan, noise: noise_plan, step: r.finish() };
-        Ok(Self {
-            batch,
-            shape,
-            scheduler: scheduler.clone(),
-            classes: config.classes(),
-            out_channels: config.out_channels,
-            plans,
-            x,
-            timesteps,
-            labels,
-            loaded: None,
-        })
+        let thresholds = match chain.threshold() {
+            Some(threshold) => Some(dynamic_threshold(&mut r, table_value, output, x_value, threshold)?),
+            None => None,
+        };
+        let history = chain.kernel().history;
+        let kept = (history > 0).then(|| r.input(&Storage::f32("kept", history * len), &[history, len]));
+        let noise = given.as_ref().map(|given| r.input(given, &shape));
+        let operands = Operands { table: table_value, output, thresholds, noise, kept, x: x_value };
+        sampler_step(&mut r, chain.kernel(), operands)?;
+        let plans = Plans { noise: noise_plan, stage: r.finish() };
+        let classes = config.classes();
+        Ok(Self { batch, shape, chain, classes, plans, x, timesteps, labels, table, step_noise: given, loaded: None })
     }
 
-    /// What a step needs.
+    /// What a stage needs.
     pub fn memory(&self) -> Memory {
-        self.plans.step.memory()
+        self.plans.stage.memory()
     }
 
-    /// The recording of one step: the network, then the reverse step.
+    /// The recording of one stage: the network, then the update.
     pub fn plan(&self) -> &Plan {
-        &self.plans.step
+        &self.plans.stage
     }
 
-    /// The recording of the schedule's tables, which the steps read.
-    pub fn tables(&self) -> &Plan {
-        &self.plans.tables
+    /// How it goes from noise to pictures.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
     }
 
     /// Channels of the pictures.
     pub fn channels(&self) -> usize {
-        self.out_channels
+        self.shape[3]
     }
 
     /// Pictures in a batch.
@@ -148,27 +151,25 @@ impl Sampler {
     /// # Errors
     /// The device's.
     pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
-        device.tune(&[&self.plans.step], watch)
+        device.tune(&[&self.plans.stage], watch)
     }
 
-    /// Allocates everything and computes the schedule's tables.
+    /// Allocates everything and uploads the chain's table.
     ///
     /// # Errors
     /// The device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
         if self.loaded.is_none() {
-            let step = device.load(&self.plans.step)?;
+            let stage = device.load(&self.plans.stage)?;
             let noise = device.load(&self.plans.noise)?;
-            let tables = device.load(&self.plans.tables)?;
-            device.run(tables, &Step::default())?;
-            device.unload(tables);
-            self.loaded = Some(Loaded { noise, step });
+            device.upload(&self.table, 0, &self.chain.table())?;
+            self.loaded = Some(Loaded { noise, stage });
         }
         Ok(())
     }
 
     /// Draws `request.count` pictures: NHWC, in [-1, 1] as far as the network keeps to it. `watch` is called after every
-    /// step with (the batch's number, steps done in it, and a way to look at x_t).
+    /// stage with (the batch's number, stages done in it, and a way to look at x_t, in the scale that the network takes).
     ///
     /// # Errors
     /// [`Input`](Error::Input) if the request does not fit the model; the device's; the sampler's if a picture is not
@@ -179,14 +180,19 @@ impl Sampler {
         request: &Request,
         mut watch: impl FnMut(usize, usize, &mut dyn FnMut() -> Result<Vec<f32>>) -> Result<()>,
     ) -> Result<Vec<f32>> {
-        let timesteps = self.scheduler.leading_timesteps(request.steps)?;
         let labels = self.check_labels(request)?;
         let picture: usize = self.shape[1..].iter().product();
-        if let Some(noise) = &request.initial_noise
-            && noise.len() != request.count * picture
-        {
-            let (found, expected) = (noise.len(), request.count * picture);
-            return Err(Error::input(format!("the initial noise has {found} numbers, expected {expected}")));
+        let steps = self.chain.steps();
+        let fits = |what: &str, given: &Option<Vec<f32>>, expected: usize| match given.as_ref().map(Vec::len) {
+            Some(found) if found != expected => {
+                Err(Error::input(format!("the {what} has {found} numbers, expected {expected}")))
+            }
+            _ => Ok(()),
+        };
+        fits("initial noise", &request.initial_noise, request.count * picture)?;
+        fits("steps' noise", &request.step_noise, steps * request.count * picture)?;
+        if request.step_noise.is_some() != self.step_noise.is_some() {
+            return Err(Error::input("the steps' noise was given to a sampler that draws it, or the other way round"));
         }
         self.load(device)?;
         let Some(loaded) = self.loaded else { return Err(Error::Device("the sampler is not loaded".into())) };
@@ -198,18 +204,28 @@ impl Sampler {
             let first_picture = request.first_picture.wrapping_add(first as u32);
             let step = Step { first_picture, ..Step::seeded(request.seed) };
             match &request.initial_noise {
-                Some(noise) => device.upload(&self.x, 0, &noise[first * picture..][..wanted * picture])?,
+                Some(noise) => {
+                    let deviation = self.chain.initial_deviation() as f32;
+                    let noise = &noise[first * picture..][..wanted * picture];
+                    let noise: Vec<f32> = noise.iter().map(|noise| noise * deviation).collect();
+                    device.upload(&self.x, 0, &noise)?;
+                }
                 None => device.run(loaded.noise, &step)?,
             }
             if let Some(labels) = &labels {
                 device.upload_integers(&self.labels, 0, &labels[first..first + wanted])?;
             }
-            for (done, &(timestep, previous_timestep)) in timesteps.iter().enumerate() {
-                device.upload(&self.timesteps, 0, &vec![timestep as f32; self.batch])?;
-                let add_noise = u32::from(timestep > 0);
-                device.run(loaded.step, &Step { timestep, previous_timestep, add_noise, ..step })?;
+            for (row, stage) in self.chain.stages().iter().enumerate() {
+                device.upload(&self.timesteps, 0, &vec![stage.timestep as f32; self.batch])?;
+                if let (Some(storage), Some(noise)) = (&self.step_noise, &request.step_noise) {
+                    let noise = &noise[(stage.step * request.count + first) * picture..][..wanted * picture];
+                    device.upload(storage, 0, noise)?;
+                }
+                // On all timesteps, these are the numbers of the timesteps.
+                let sampler_noise = (steps - 1 - stage.step) as u32;
+                device.run(loaded.stage, &Step { sampler_row: row as u32, sampler_noise, ..step })?;
                 let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());
-                watch(number, done + 1, &mut look)?;
+                watch(number, row + 1, &mut look)?;
             }
             let drawn = &device.download(&self.x)?[..wanted * picture];
             if drawn.iter().any(|value| !value.is_finite()) {

@@ -2,10 +2,12 @@
 //! they are used, or given.
 
 use super::random::{Purpose, normal, picture_key, threefry2x32};
-use super::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, Table, schedule_tables};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, elementwise, shader};
+
+/// Rows of the schedule's tables, with one number a timestep: sqrt(alphas_cumprod) and sqrt(1 - alphas_cumprod).
+pub const TABLES: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
@@ -21,8 +23,7 @@ impl Sizes {
     }
 
     fn noisy<T: Real>(&self, tables: &[T], timestep: usize, x0: T, noise: T) -> T {
-        let at = |table: Table| tables[table as usize * self.timesteps + timestep];
-        at(Table::AlphasCumprod).sqrt() * x0 + at(Table::OneMinusAlphasCumprod).sqrt() * noise
+        tables[timestep] * x0 + tables[self.timesteps + timestep] * noise
     }
 }
 
@@ -53,7 +54,7 @@ impl<T: Real> Twin<T> for Drawn {
 
 impl Kernel for Drawn {
     fn shader(&self) -> Shader {
-        shader!("forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
+        elementwise!(self.0.elements, "forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
     }
     fn parameters(&self) -> Vec<u32> {
         self.0.parameters()
@@ -70,7 +71,7 @@ impl Kernel for Drawn {
         ]
     }
     fn groups(&self) -> usize {
-        (self.0.pictures * self.0.elements.div_ceil(2)).div_ceil(256)
+        (self.0.pictures * self.0.elements.div_ceil(4)).div_ceil(256)
     }
 }
 
@@ -162,29 +163,26 @@ pub fn add_noise(r: &mut Recorder, tables: Value, x0: Value, noise: Value, times
 
 /// Odd picture sizes, one element, more than one workgroup; every end of the schedule.
 pub(super) fn cases() -> Vec<Case> {
-    let linear =
-        ScheduleTables { schedule: BetaSchedule::Linear, timesteps: 1000, beta_start: 1e-4, beta_end: 0.02 };
+    let tables = |case: Case| case.constant(&[TABLES, 1000], Fill::Uniform(0.01, 1.0));
     let mut cases = Vec::new();
-    for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1]] {
+    for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1], [2, 7, 3, 2], [3, 20, 20, 3]] {
         let step = Step { step: 7, first_picture: 64, ..Step::seeded(99) };
         cases.push(
-            Case::new(format!("forward_process/drawn {shape:?}"))
+            tables(Case::new(format!("forward_process/drawn {shape:?}")))
                 .constant(&shape, Fill::Uniform(-1.0, 1.0))
                 .step(step)
                 .records(move |r, v| {
-                    let tables = schedule_tables(r, linear);
-                    let noisy = forward_process(r, tables, v[0])?;
+                    let noisy = forward_process(r, v[0], v[1])?;
                     Ok(vec![noisy.sample, noisy.noise, noisy.timesteps])
                 }),
         );
         cases.push(
-            Case::new(format!("forward_process/given {shape:?}"))
+            tables(Case::new(format!("forward_process/given {shape:?}")))
                 .constant(&shape, Fill::Uniform(-1.0, 1.0))
                 .constant(&shape, Fill::Normal(1.0))
                 .constant(&shape[..1], Fill::Floats(vec![0.0, 999.0, 500.0]))
                 .records(move |r, v| {
-                    let tables = schedule_tables(r, linear);
-                    Ok(vec![add_noise(r, tables, v[0], v[1], v[2])?])
+                    Ok(vec![add_noise(r, v[0], v[1], v[2], v[3])?])
                 }),
         );
     }

@@ -24,8 +24,9 @@ impl<T: Real> Twin<T> for Features {
         for (y, &timestep) in y.chunks_exact_mut(2 * self.frequencies).zip(timesteps) {
             let (sines, cosines) = y.split_at_mut(self.frequencies);
             for ((sine, cosine), &frequency) in sines.iter_mut().zip(cosines).zip(frequencies) {
-                let turns = level(timestep).ln() * frequency;
-                (*sine, *cosine) = (T::from_f64(std::f64::consts::TAU) * (turns - turns.round())).sin_cos();
+                // As diffusers rounds it, in this order: an error of the angle is an error of the result.
+                let angle = level(timestep).ln() * frequency * T::from_f32(std::f32::consts::TAU);
+                (*sine, *cosine) = angle.sin_cos();
             }
         }
     }
@@ -131,7 +132,7 @@ pub fn divide_by_timestep(r: &mut Recorder, x: Value, timesteps: Value) -> Resul
 
 /// One element, odd sizes, more than one workgroup; small and large frequencies and timesteps, and a timestep of 0.
 pub(super) fn cases() -> Vec<Case> {
-    // The angle's logarithm is rounded to single precision: 6e-8 of log t f turns, at most 7.3 * 64 here.
+    // The logarithm and the angle are rounded to single precision: 6e-8 of up to 2 pi * 7.3 * 64 each.
     let embedding = |deviation: f64, count: usize, timesteps: Vec<f32>, tolerance: f64| {
         Case::new(format!("fourier_embedding/{count} frequencies of {deviation}, {} timesteps", timesteps.len()))
             .constant(&[timesteps.len()], Fill::Floats(timesteps))

@@ -4,7 +4,7 @@
 use super::Case;
 use super::Fill;
 use crate::error::Result;
-use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Step, Twin, Value, elementwise, shader};
 
 /// What a picture's numbers are drawn for. Each has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,7 @@ struct Normal {
     pictures: usize,
     elements: usize,
     purpose: Purpose,
+    deviation: f32,
 }
 
 impl<T: Real> Twin<T> for Normal {
@@ -116,7 +117,7 @@ impl<T: Real> Twin<T> for Normal {
         for (picture, noise) in noise.chunks_exact_mut(self.elements).enumerate() {
             let key = picture_key(seed, self.purpose, first_picture.wrapping_add(picture as u32));
             for (pair, noise) in noise.chunks_mut(2).enumerate() {
-                let normals = normal_pair(key, step, pair as u32);
+                let normals = normal_pair(key, step, pair as u32).map(|normal: T| normal * T::from_f32(self.deviation));
                 noise.copy_from_slice(&normals[..noise.len()]);
             }
         }
@@ -125,24 +126,24 @@ impl<T: Real> Twin<T> for Normal {
 
 impl Kernel for Normal {
     fn shader(&self) -> Shader {
-        shader!("normal", "grid", "step", "threefry", "sincos", "normal")
+        elementwise!(self.elements, "normal", "grid", "step", "threefry", "sincos", "normal")
     }
     fn parameters(&self) -> Vec<u32> {
-        vec![self.pictures as u32, self.elements as u32, self.purpose as u32]
+        vec![self.pictures as u32, self.elements as u32, self.purpose as u32, self.deviation.to_bits()]
     }
     fn bindings(&self) -> Vec<Binding> {
         vec![Binding::write(self.pictures * self.elements)]
     }
     fn groups(&self) -> usize {
-        (self.pictures * self.elements.div_ceil(2)).div_ceil(256)
+        (self.pictures * self.elements.div_ceil(4)).div_ceil(256)
     }
 }
 
-/// Writes normal noise over a whole value `[pictures, ..]`.
-pub fn normal_noise(r: &mut Recorder, out: Value, purpose: Purpose) {
+/// Writes normal noise of this standard deviation over a whole value `[pictures, ..]`.
+pub fn normal_noise(r: &mut Recorder, out: Value, purpose: Purpose, deviation: f32) {
     let pictures = r.shape(out)[0];
     let elements = r.len(out) / pictures.max(1);
-    r.call(Normal { pictures, elements, purpose }, &[out]);
+    r.call(Normal { pictures, elements, purpose, deviation }, &[out]);
 }
 
 /// Random bits `[n, 2]` for keys `[n, 2]` and counters `[n, 2]`.
@@ -176,15 +177,15 @@ pub(super) fn cases() -> Vec<Case> {
                 .constant(&[777, 2], Fill::Below(u32::MAX)),
         ),
     ];
-    for shape in [[1, 1], [3, 77], [2, 1000]] {
+    for (shape, deviation) in [([1, 1], 1.0), ([3, 77], 0.9), ([2, 1000], 1.0)] {
         let step = Step { step: 5, first_picture: 1234, ..Step::seeded(0x1234_5678_9ABC_DEF0) };
         cases.push(
             Case::new(format!("random/normal {shape:?}"))
                 .constant(&shape, Fill::Floats(vec![f32::NAN]))
                 .step(step)
                 .tolerance(8e-7) // of numbers up to 5.8: 4e-6 absolute
-                .records(|r, v| {
-                    normal_noise(r, v[0], Purpose::InitialNoise);
+                .records(move |r, v| {
+                    normal_noise(r, v[0], Purpose::InitialNoise, deviation);
                     Ok(vec![v[0]])
                 }),
         );

@@ -6,6 +6,7 @@ mod config_values;
 mod diffusers_class;
 mod down;
 mod embedding;
+mod forward;
 mod layer;
 mod layers;
 mod parameters;
@@ -20,7 +21,7 @@ pub use config::UNetConfig;
 pub use config_values::{
     BlockType, ClassEmbedType, MidBlockType, ResampleType, SampleSize, TimeEmbeddingType, TimeScaleShift,
 };
-pub(crate) use diffusers_class::DiffusersClass;
+pub use forward::Forward;
 pub use layers::{Network, Recompute};
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
 pub use tensor_source::TensorSource;

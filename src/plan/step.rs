@@ -22,12 +22,10 @@ pub struct Step {
     pub ema_decay: f32,
     /// Largest allowed norm of the whole gradient; infinity leaves it alone.
     pub clip_norm: f32,
-    /// The timestep that a sampler's step starts from.
-    pub timestep: u32,
-    /// The timestep it goes to; -1 is x_0 itself.
-    pub previous_timestep: i32,
-    /// Not zero where the sampler adds noise in this step.
-    pub add_noise: u32,
+    /// The row of a sampler's table that says what this stage does.
+    pub sampler_row: u32,
+    /// Numbers the noise of a sampler's step: no two steps of a chain have the same.
+    pub sampler_noise: u32,
 }
 
 impl Step {

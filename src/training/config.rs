@@ -183,7 +183,9 @@ impl Tables {
         }
         let name = |table: &str| format!("{source}: [{table}]");
         let unet = unet.map(|json| UNetConfig::from_json(&json, &name("unet"))).transpose()?;
-        let scheduler = scheduler.map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))).transpose()?;
+        let scheduler = scheduler
+            .map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))?.for_training(&name("scheduler")))
+            .transpose()?;
         let training = match training {
             Some(json) => serde_json::from_value(json).map_err(|error| wrong(format!("[training]: {error}")))?,
             None => TrainingConfig::default(),

@@ -8,7 +8,7 @@ use crate::atomic_file;
 use crate::checkpoint::ModelFolder;
 use crate::data::Dataset;
 use crate::device::{Choices, Device};
-use crate::diffusion::{Request, Sampler};
+use crate::diffusion::{Chain, ChainOptions, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::{Recompute, SampleSize};
 use crate::pictures::{Pictures, loss_curve};
@@ -150,7 +150,9 @@ impl Run {
         }
         let trainer = Trainer::new(&config, size)?;
         let batch = SHEET.min(config.training.train_batch_size);
-        let sampler = Sampler::new(trainer.unet(), trainer.ema(), &config.scheduler, batch, size)?;
+        let steps = SHEET_STEPS.min(config.scheduler.num_train_timesteps);
+        let chain = Chain::new(&config.scheduler, ChainOptions { steps: Some(steps), ..ChainOptions::default() })?;
+        let sampler = Sampler::new(trainer.unet(), trainer.ema(), chain, batch, size, StepNoise::Drawn)?;
         let order = Order::new(config.training.seed, dataset.len());
         let (folder, fingerprint) = (folder.to_path_buf(), dataset.fingerprint());
         Ok(Self {
@@ -310,17 +312,14 @@ impl Run {
         state.write(&self.folder, self.trainer.unet().parameters())?;
         let training = self.config.training.clone();
         let batch = training.train_batch_size;
-        let picture = self.dataset.picture_len();
-        let mut pictures = vec![0.0; batch * picture];
+        let mut pictures = vec![0.0; batch * self.dataset.picture_len()];
         let mut labels = vec![0; batch];
+        self.batch(self.step, &mut pictures, &mut labels);
         while self.step < training.max_train_steps {
-            for (index, picture) in pictures.chunks_exact_mut(picture).enumerate() {
-                let position = self.step * batch + index;
-                let number = self.order.picture(position);
-                self.dataset.picture(number, training.random_flip && self.order.is_flipped(position), picture);
-                labels[index] = self.dataset.labels.as_ref().map_or(0, |labels| labels[number]);
-            }
-            let loss = self.trainer.step(device, self.step, &pictures, &labels)?;
+            self.trainer.begin(device, self.step, &pictures, &labels)?;
+            // While a GPU is busy with this one.
+            self.batch(self.step + 1, &mut pictures, &mut labels);
+            let loss = self.trainer.finish(device, self.step)?;
             self.losses.push(loss);
             self.step += 1;
             tell(Progress::Step { done: self.step, loss });
@@ -332,6 +331,17 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// The pictures and labels of a step.
+    fn batch(&mut self, step: usize, pictures: &mut [f32], labels: &mut [u32]) {
+        let flips = self.config.training.random_flip;
+        for (index, picture) in pictures.chunks_exact_mut(self.dataset.picture_len()).enumerate() {
+            let position = step * labels.len() + index;
+            let number = self.order.picture(position);
+            self.dataset.picture(number, flips && self.order.is_flipped(position), picture);
+            labels[index] = self.dataset.labels.as_ref().map_or(0, |labels| labels[number]);
+        }
     }
 
     /// Writes the folder: pictures, model, and last, which is the commit, the state.
@@ -348,8 +358,7 @@ impl Run {
     }
 
     fn draw_sheet(&mut self, device: &mut dyn Device) -> Result<()> {
-        let steps = SHEET_STEPS.min(self.config.scheduler.num_train_timesteps);
-        let request = Request { count: SHEET, steps, seed: self.config.training.seed, ..Request::default() };
+        let request = Request { count: SHEET, seed: self.config.training.seed, ..Request::default() };
         let drawn = self.sampler.sample(device, &request, |_, _, _| Ok(()))?;
         let sheet = Pictures::new(&drawn, SHEET, self.dataset.shape())?.contact_sheet(0, None)?;
         let path = self.folder.join("samples").join(format!("step-{:07}.png", self.step));

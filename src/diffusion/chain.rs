@@ -1,0 +1,303 @@
+//! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
+
+use super::samplers::{ddim, ddpm, dpmpp_2m, euler, heun};
+use super::{NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, VarianceType};
+use crate::error::{Error, Result};
+use crate::kernels::dynamic_threshold::DynamicThreshold;
+use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, SamplerStep, Weights};
+
+/// How a chain is sampled, beside what the scheduler's configuration says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ChainOptions {
+    /// Sampling steps; if not given, all timesteps for ancestral sampling and at most 50 for the rest.
+    pub steps: Option<usize>,
+    /// Noise of DDIM's steps: 0 is none, 1 as much as in ancestral sampling (Song et al. 2021, eq. 16).
+    pub eta: f64,
+    /// Where diffusers is wrong, be wrong with it.
+    pub diffusers_exact: bool,
+}
+
+/// A run of the network, and what is made of its output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stage {
+    /// The sampling step that it belongs to, from 0 on.
+    pub step: usize,
+    /// What the network is told.
+    pub timestep: f64,
+    /// What becomes of x and the output. The state is kept as the network takes it: of variance 1 if pictures had.
+    pub weights: Weights,
+}
+
+/// All stages from noise to pictures.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    pub(super) stages: Vec<Stage>,
+    /// Standard deviation of x at the beginning.
+    pub(super) initial_deviation: f64,
+    pub(super) kernel: SamplerStep,
+    pub(super) threshold: Option<DynamicThreshold>,
+    pub(super) learned_variances: Option<bool>,
+}
+
+/// What a sampler makes of a schedule: its stages, and the standard deviation of x at the beginning.
+pub(super) struct Stages {
+    pub(super) stages: Vec<Stage>,
+    pub(super) initial_deviation: f64,
+    pub(super) history: usize,
+}
+
+impl Stages {
+    pub(super) fn new(stages: Vec<Stage>) -> Self {
+        Self { stages, initial_deviation: 1.0, history: 0 }
+    }
+}
+
+/// What a sampler is given.
+pub(super) struct Plan<'a> {
+    pub(super) config: &'a SchedulerConfig,
+    pub(super) schedule: NoiseSchedule,
+    pub(super) steps: usize,
+    pub(super) options: ChainOptions,
+}
+
+/// Steps of the samplers that need few.
+const FEW_STEPS: usize = 50;
+
+impl Chain {
+    /// The chain that a scheduler's configuration describes.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if it has not this many steps, or cannot be taken.
+    pub fn new(config: &SchedulerConfig, options: ChainOptions) -> Result<Self> {
+        let all = config.num_train_timesteps;
+        let class = config.class;
+        let default = match class {
+            SchedulerClass::Ddpm => all,
+            // Its spacing has one timestep more, at the end.
+            SchedulerClass::DpmSolverMultistep => FEW_STEPS.min(all.max(2) - 1),
+            _ => FEW_STEPS.min(all),
+        };
+        let steps = options.steps.unwrap_or(default);
+        if !(1..=all).contains(&steps) {
+            return Err(Error::input(format!("{steps} sampling steps, expected 1 to {all}, the model's timesteps")));
+        }
+        if !(0.0..=1.0).contains(&options.eta) {
+            return Err(Error::input(format!("eta is {}, expected 0 to 1", options.eta)));
+        }
+        if options.eta > 0.0 && class != SchedulerClass::Ddim {
+            return Err(Error::input(format!("eta is {}, {} has none, only DDIM has", options.eta, class.name())));
+        }
+        let plan = Plan { config, schedule: NoiseSchedule::new(config), steps, options };
+        let Stages { stages, initial_deviation, history } = match class {
+            SchedulerClass::Ddpm => ddpm::stages(&plan),
+            SchedulerClass::Ddim => ddim::stages(&plan),
+            SchedulerClass::DpmSolverMultistep => dpmpp_2m::stages(&plan),
+            SchedulerClass::EulerDiscrete => euler::stages(&plan),
+            SchedulerClass::HeunDiscrete => heun::stages(&plan),
+        }?;
+        for stage in &stages {
+            if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {
+                return Err(plan.impossible(stage));
+            }
+        }
+        let deviation = match (class, config.variance_type) {
+            (SchedulerClass::Ddpm, Some(VarianceType::Learned)) => Deviation::Learned,
+            (SchedulerClass::Ddpm, Some(VarianceType::LearnedRange)) => Deviation::LearnedRange,
+            _ => Deviation::Fixed,
+        };
+        let thresholds = !matches!(class, SchedulerClass::EulerDiscrete | SchedulerClass::HeunDiscrete);
+        let clips = !matches!(class, SchedulerClass::EulerDiscrete | SchedulerClass::DpmSolverMultistep);
+        let threshold = (config.thresholding && thresholds)
+            .then_some(DynamicThreshold { ratio: config.dynamic_thresholding_ratio, most: config.sample_max_value });
+        let clipping = match threshold {
+            Some(_) => Clipping::Threshold,
+            None if config.clip_sample && clips => Clipping::Range(config.clip_sample_range),
+            None => Clipping::None,
+        };
+        let kernel = SamplerStep { clipping, deviation, history };
+        let learned_variances = (class == SchedulerClass::Ddpm).then_some(deviation != Deviation::Fixed);
+        Ok(Self { stages, initial_deviation, kernel, threshold, learned_variances })
+    }
+
+    /// The runs of the network, in order.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// Sampling steps.
+    pub fn steps(&self) -> usize {
+        self.stages.last().map_or(0, |stage| stage.step + 1)
+    }
+
+    /// What x is multiplied by at the beginning, as standard normal noise: diffusers' `init_noise_sigma`, in the scale
+    /// that the network takes.
+    pub fn initial_deviation(&self) -> f64 {
+        self.initial_deviation
+    }
+
+    /// What all its stages have in common.
+    pub fn kernel(&self) -> SamplerStep {
+        self.kernel
+    }
+
+    /// Whether the network says the variances of the steps; `None` for samplers that have no use for them.
+    pub fn learned_variances(&self) -> Option<bool> {
+        self.learned_variances
+    }
+
+    /// How x_0 is thresholded, where it is.
+    pub fn threshold(&self) -> Option<DynamicThreshold> {
+        self.threshold
+    }
+
+    /// Whether a network of these channels says what the chain needs: a prediction, and the variances where they are
+    /// learned. Samplers that have no use for variances leave them aside.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) with the channels that were found and expected.
+    pub fn check_channels(&self, inputs: usize, outputs: usize) -> Result<()> {
+        let found = format!("the network has {inputs} input and {outputs} output channels");
+        let twice = outputs == 2 * inputs;
+        let expected = match self.learned_variances {
+            _ if outputs != inputs && !twice => "as many of each, or twice as many output channels",
+            Some(true) if !twice => "twice as many output channels, for variance_type says that variances are learned",
+            Some(false) if twice => "a variance_type of \"learned\" or \"learned_range\" with that",
+            _ => return Ok(()),
+        };
+        Err(Error::input(format!("{found}, expected {expected}")))
+    }
+
+    /// The table that the kernel reads, a row for each stage.
+    pub fn table(&self) -> Vec<f32> {
+        let mut table = Vec::with_capacity(self.stages.len() * COLUMNS);
+        self.stages.iter().for_each(|stage| table.extend(stage.weights.row().map(|weight| weight as f32)));
+        table
+    }
+}
+
+impl Plan<'_> {
+    /// x_0 and eps, each of x and of the network's output, where x = signal x_0 + noise eps.
+    pub(super) fn predictions(&self, signal: f64, noise: f64) -> [[f64; 2]; 2] {
+        match self.config.prediction_type {
+            PredictionType::Epsilon => [[1.0 / signal, -noise / signal], [0.0, 1.0]],
+            PredictionType::Sample => [[0.0, 1.0], [1.0 / noise, -signal / noise]],
+            PredictionType::VPrediction => [[signal, -noise], [noise, signal]],
+        }
+    }
+
+    /// Why a stage has no finite weights.
+    fn impossible(&self, stage: &Stage) -> Error {
+        let (class, timestep) = (self.config.class.name(), stage.timestep);
+        let signal = self.schedule.alphas_cumprod.get(timestep as usize).copied().unwrap_or(1.0);
+        if signal == 0.0 && self.config.prediction_type == PredictionType::Epsilon {
+            return Error::input(format!(
+                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr), of which prediction_type \"epsilon\" \
+                 says no x_0; expected steps or a timestep_spacing that leave it out"
+            ));
+        }
+        let steps = self.steps;
+        Error::input(format!(
+            "{class}: {steps} steps put two on the same noise, at timestep {timestep}; expected fewer steps"
+        ))
+    }
+
+    /// Refuses what diffusers itself does not get to the end of.
+    pub(super) fn no_diffusers(&self, why: String) -> Error {
+        Error::input(format!("--diffusers-exact: {}: {why}", self.config.class.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn chain(keys: Value, options: ChainOptions) -> Result<Chain> {
+        Chain::new(&SchedulerConfig::from_json(&keys, "test").unwrap(), options)
+    }
+
+    fn refused(keys: Value, options: ChainOptions, words: &[&str]) {
+        let message = chain(keys, options).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)) && !message.contains('\n'), "{message}");
+    }
+
+    #[test]
+    fn a_chain_has_as_many_steps_as_asked_for() {
+        for class in SchedulerClass::ALL {
+            for timesteps in [2, 10, 50, 999, 1000] {
+                for spacing in ["leading", "trailing", "linspace"] {
+                    for steps in [None, Some(1), Some(timesteps / 2), Some(timesteps - 1)] {
+                        let keys = json!({
+                            "_class_name": class.name(), "num_train_timesteps": timesteps, "timestep_spacing": spacing,
+                        });
+                        let chain = chain(keys, ChainOptions { steps, ..ChainOptions::default() }).unwrap();
+                        let expected = match (steps, class) {
+                            (Some(steps), _) => steps,
+                            (None, SchedulerClass::Ddpm) => timesteps,
+                            (None, SchedulerClass::DpmSolverMultistep) => 50.min(timesteps - 1),
+                            (None, _) => 50.min(timesteps),
+                        };
+                        assert_eq!(chain.steps(), expected, "{class:?} {timesteps} {spacing} {steps:?}");
+                        let runs = if class == SchedulerClass::HeunDiscrete { 2 * expected - 1 } else { expected };
+                        assert_eq!(chain.stages().len(), runs);
+                        let last = chain.stages()[runs - 1].weights;
+                        assert!(
+                            last.x_of[0].abs() < 1e-9 && (last.x_of[1] - 1.0).abs() < 1e-9,
+                            "ends at x_0: {last:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_diffusers_mistake_ddim_goes_to_the_next_timestep() {
+        let keys = json!({ "_class_name": "DDIMScheduler", "timestep_spacing": "linspace", "clip_sample": false });
+        let schedule = NoiseSchedule::new(&SchedulerConfig::default());
+        for (diffusers_exact, next) in [(false, 888), (true, 899)] {
+            let options = ChainOptions { steps: Some(10), diffusers_exact, ..ChainOptions::default() };
+            let chain = chain(keys.clone(), options).unwrap();
+            assert_eq!(chain.stages()[1].timestep, 888.0);
+            let expected = schedule.alphas_cumprod[next].sqrt();
+            assert!((chain.stages()[0].weights.x_of[1] - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn chains_that_cannot_be_taken_are_refused() {
+        let options = |steps: usize| ChainOptions { steps: Some(steps), ..ChainOptions::default() };
+        refused(json!({}), options(1001), &["1001", "1000"]);
+        refused(json!({}), options(0), &["0 sampling steps"]);
+        refused(json!({}), ChainOptions { eta: 0.5, ..options(5) }, &["eta", "0.5", "DDPMScheduler"]);
+        refused(json!({ "_class_name": "DDIMScheduler" }), ChainOptions { eta: 1.5, ..options(5) }, &["eta", "1.5"]);
+        let offset = json!({ "_class_name": "DDIMScheduler", "steps_offset": 1 });
+        refused(offset, options(1000), &["steps_offset 1", "1000", "999"]);
+        let zero_snr = |spacing: &str| json!({ "rescale_betas_zero_snr": true, "timestep_spacing": spacing });
+        refused(zero_snr("trailing"), options(10), &["timestep 999", "rescale_betas_zero_snr", "epsilon"]);
+        assert!(chain(zero_snr("leading"), options(10)).is_ok(), "the last timestep is left out");
+        let solver = |keys: Value| {
+            let mut all = json!({ "_class_name": "DPMSolverMultistepScheduler" });
+            all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+            all
+        };
+        refused(solver(json!({})), options(1000), &["1000 steps", "fewer"]);
+        refused(solver(json!({ "lambda_min_clipped": 1e9 })), options(10), &["lambda_min_clipped"]);
+        let exact = ChainOptions { diffusers_exact: true, ..options(29) };
+        let trailing = json!({ "num_train_timesteps": 50, "timestep_spacing": "trailing" });
+        refused(trailing.clone(), exact, &["--diffusers-exact", "29", "30"]);
+        assert_eq!(chain(trailing, options(29)).unwrap().steps(), 29);
+    }
+
+    #[test]
+    fn networks_have_the_channels_that_a_chain_needs() {
+        let options = ChainOptions::default();
+        let learned = chain(json!({ "variance_type": "learned_range" }), options).unwrap();
+        assert!(learned.check_channels(3, 6).is_ok() && learned.check_channels(3, 3).is_err());
+        let fixed = chain(json!({}), options).unwrap();
+        assert!(fixed.check_channels(3, 3).is_ok() && fixed.check_channels(3, 6).is_err());
+        let euler = chain(json!({ "_class_name": "EulerDiscreteScheduler" }), options).unwrap();
+        assert!(euler.check_channels(3, 3).is_ok() && euler.check_channels(3, 6).is_ok());
+        assert!(euler.check_channels(3, 4).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! The scheduler classes of diffusers that this program has, and which keys each of them looks at.
+
+use super::{SchedulerConfig, TimestepSpacing};
+use serde::{Deserialize, Serialize};
+
+/// A scheduler class of diffusers: how a chain from noise to a picture is stepped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum SchedulerClass {
+    /// Ancestral sampling (Ho et al. 2020, algorithm 2).
+    #[default]
+    #[serde(rename = "DDPMScheduler")]
+    #[value(name = "ddpm")]
+    Ddpm,
+    /// Denoising diffusion implicit models (Song et al. 2021, eq. 12); --eta 0 draws no noise
+    #[serde(rename = "DDIMScheduler")]
+    #[value(name = "ddim")]
+    Ddim,
+    /// DPM-Solver++ of order 1 to 3 in several steps (Lu et al. 2022)
+    #[serde(rename = "DPMSolverMultistepScheduler")]
+    #[value(name = "dpmpp-2m")]
+    DpmSolverMultistep,
+    /// Euler's method on the probability-flow ODE (Karras et al. 2022)
+    #[serde(rename = "EulerDiscreteScheduler")]
+    #[value(name = "euler")]
+    EulerDiscrete,
+    /// Heun's method (Karras et al. 2022, algorithm 1): the network runs twice in a step
+    #[serde(rename = "HeunDiscreteScheduler")]
+    #[value(name = "heun")]
+    HeunDiscrete,
+}
+
+/// Keys that every class has.
+const OF_ALL: [&str; 8] = [
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "timestep_spacing",
+    "steps_offset",
+];
+const ZERO_SNR: &str = "rescale_betas_zero_snr";
+const CLIPPING: [&str; 2] = ["clip_sample", "clip_sample_range"];
+const THRESHOLDING: [&str; 3] = ["thresholding", "dynamic_thresholding_ratio", "sample_max_value"];
+/// `sigma_min` and `sigma_max` bound the ladders of noise levels of any class that finds them in its configuration.
+const SIGMAS: [&str; 5] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"];
+
+impl SchedulerClass {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Ddpm, Self::Ddim, Self::DpmSolverMultistep, Self::EulerDiscrete, Self::HeunDiscrete];
+
+    /// diffusers' name, `_class_name`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ddpm => "DDPMScheduler",
+            Self::Ddim => "DDIMScheduler",
+            Self::DpmSolverMultistep => "DPMSolverMultistepScheduler",
+            Self::EulerDiscrete => "EulerDiscreteScheduler",
+            Self::HeunDiscrete => "HeunDiscreteScheduler",
+        }
+    }
+
+    /// The keys that it looks at.
+    pub(super) fn keys(self) -> Vec<&'static str> {
+        let own: &[&[&str]] = match self {
+            Self::Ddpm => &[&["variance_type", ZERO_SNR], &CLIPPING, &THRESHOLDING],
+            Self::Ddim => &[&["set_alpha_to_one", ZERO_SNR], &CLIPPING, &THRESHOLDING],
+            Self::DpmSolverMultistep => &[
+                &["solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final"],
+                &["use_lu_lambdas", "use_flow_sigmas", "use_dynamic_shifting", "final_sigmas_type"],
+                &["lambda_min_clipped", "variance_type", ZERO_SNR],
+                &SIGMAS,
+                &THRESHOLDING,
+            ],
+            Self::EulerDiscrete => &[&["interpolation_type", "timestep_type", "final_sigmas_type", ZERO_SNR], &SIGMAS],
+            Self::HeunDiscrete => &[&CLIPPING, &SIGMAS],
+        };
+        OF_ALL.iter().chain(own.iter().copied().flatten()).copied().collect()
+    }
+
+    /// Its configuration where a file says nothing.
+    pub(super) fn defaults(self) -> SchedulerConfig {
+        let defaults = SchedulerConfig { class: self, ..SchedulerConfig::default() };
+        match self {
+            Self::Ddpm | Self::Ddim => defaults,
+            Self::DpmSolverMultistep => SchedulerConfig {
+                timestep_spacing: TimestepSpacing::Linspace,
+                variance_type: None,
+                clip_sample: false,
+                ..defaults
+            },
+            Self::EulerDiscrete => {
+                SchedulerConfig { timestep_spacing: TimestepSpacing::Linspace, clip_sample: false, ..defaults }
+            }
+            Self::HeunDiscrete => SchedulerConfig {
+                beta_start: 0.00085,
+                beta_end: 0.012,
+                timestep_spacing: TimestepSpacing::Linspace,
+                clip_sample: false,
+                ..defaults
+            },
+        }
+    }
+}

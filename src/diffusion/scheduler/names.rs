@@ -1,0 +1,123 @@
+//! diffusers' names for what a scheduler can be told.
+
+use serde::{Deserialize, Serialize};
+
+/// How the betas grow with t.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BetaSchedule {
+    /// Evenly from start to end (Ho et al. 2020).
+    Linear,
+    /// The square roots evenly (Rombach et al. 2022).
+    ScaledLinear,
+    /// From alphas_cumprod = cos^2 (Nichol & Dhariwal 2021, eq. 17).
+    #[serde(rename = "squaredcos_cap_v2")]
+    SquaredCosine,
+    /// From start to end along a sigmoid (Xu et al. 2022).
+    Sigmoid,
+    /// From signal-to-noise ratios of Laplace's distribution (Hang & Gu 2024).
+    Laplace,
+    /// alphas_cumprod = exp(-12 t / T).
+    #[serde(rename = "exp")]
+    Exponential,
+}
+
+/// The variance of an ancestral step (Ho et al. 2020, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VarianceType {
+    /// beta~_t, which is right if x_0 is one point.
+    FixedSmall,
+    /// The same, by way of its logarithm.
+    FixedSmallLog,
+    /// beta_t, which is right if x_0 is standard normal.
+    FixedLarge,
+    /// The same, by way of its logarithm.
+    FixedLargeLog,
+    /// What the network says in a second set of channels.
+    Learned,
+    /// Between beta~_t and beta_t, where the network says (Nichol & Dhariwal 2021, eq. 15).
+    LearnedRange,
+}
+
+/// What the network predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PredictionType {
+    /// The noise (Ho et al. 2020).
+    Epsilon,
+    /// x_0 itself.
+    Sample,
+    /// sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans & Ho 2022).
+    VPrediction,
+}
+
+/// Which timesteps a chain of fewer steps takes (Lin et al. 2023, table 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimestepSpacing {
+    /// Every (T / steps)-th from `steps_offset` on.
+    Leading,
+    /// Every (T / steps)-th from the last one down.
+    Trailing,
+    /// Evenly from the first to the last.
+    Linspace,
+}
+
+/// What DPM-Solver integrates, and whether it adds noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AlgorithmType {
+    /// The prediction of x_0 (Lu et al. 2022, arXiv 2211.01095).
+    #[serde(rename = "dpmsolver++", alias = "deis")]
+    DpmSolverPlusPlus,
+    /// The prediction of the noise (Lu et al. 2022, arXiv 2206.00927).
+    #[serde(rename = "dpmsolver")]
+    DpmSolver,
+    /// The prediction of x_0 in the reverse SDE.
+    #[serde(rename = "sde-dpmsolver++")]
+    SdeDpmSolverPlusPlus,
+    /// The prediction of the noise in the reverse SDE.
+    #[serde(rename = "sde-dpmsolver")]
+    SdeDpmSolver,
+}
+
+/// How DPM-Solver's second order weighs the slope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SolverType {
+    /// As the midpoint rule.
+    #[serde(alias = "logrho", alias = "bh1", alias = "bh2")]
+    Midpoint,
+    /// As Heun's method.
+    Heun,
+}
+
+/// The noise level that a chain ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinalSigmas {
+    /// None.
+    Zero,
+    /// That of the first timestep.
+    SigmaMin,
+}
+
+/// How the noise level between two timesteps is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InterpolationType {
+    /// On a line between the levels at both.
+    Linear,
+    /// The logarithms of all of the chain's levels are spaced evenly.
+    LogLinear,
+}
+
+/// What the network is told of the noise level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimestepType {
+    /// A timestep.
+    Discrete,
+    /// With v prediction, a logarithm of the level: this program does not have it.
+    Continuous,
+}

@@ -1,0 +1,224 @@
+//! Reading and writing a scheduler's configuration, and what another class makes of it.
+
+use super::{Given, SchedulerClass, SchedulerConfig};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+/// Keys of other classes of diffusers and of its first versions, which say nothing to ours.
+const IDLE: [&str; 13] = [
+    "disable_corrector",
+    "flow_shift",
+    "predict_x0",
+    "rho",
+    "shift_terminal",
+    "sigma_data",
+    "sigma_schedule",
+    "skip_prk_steps",
+    "solver_p",
+    "tensor_format",
+    "time_shift_type",
+    "timestep_values",
+    "variance_scale",
+];
+/// What stands for Python's -Infinity, which JSON does not have.
+const MINUS_INFINITY: &str = "-Infinity";
+
+/// Parses JSON as Python writes it: the numbers that JSON lacks become strings.
+pub(crate) fn parse(text: &str) -> serde_json::Result<Value> {
+    if !["Infinity", "NaN"].iter().any(|name| text.contains(name)) {
+        return serde_json::from_str(text);
+    }
+    let mut quoted = String::with_capacity(text.len() + 16);
+    let (mut in_string, mut escaped) = (false, false);
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let name = [MINUS_INFINITY, "Infinity", "NaN"].into_iter().find(|name| !in_string && rest.starts_with(name));
+        if let Some(name) = name {
+            quoted.extend(["\"", name, "\""]);
+            rest = &rest[name.len()..];
+            continue;
+        }
+        in_string ^= next == '"' && !escaped;
+        escaped = next == '\\' && !escaped;
+        quoted.push(next);
+        rest = &rest[next.len_utf8()..];
+    }
+    serde_json::from_str(&quoted)
+}
+
+/// A number; null is what a written minus infinity reads as.
+pub(super) fn number_or_minus_infinity<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Null => Ok(f64::NEG_INFINITY),
+        Value::String(name) if name == MINUS_INFINITY => Ok(f64::NEG_INFINITY),
+        Value::Number(number) => Ok(number.as_f64().unwrap_or(f64::NEG_INFINITY)),
+        other => Err(serde::de::Error::custom(format!("expected a number, found {other}"))),
+    }
+}
+
+/// diffusers lets some switches be null.
+pub(super) fn null_is_false<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(false))
+}
+
+impl SchedulerConfig {
+    /// Reads a `scheduler_config.json` or a TOML table that was turned into JSON. `source` is named in errors.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key, what was found and what was expected.
+    pub fn from_json(json: &Value, source: &str) -> Result<Self> {
+        let Value::Object(object) = json else {
+            return Err(Error::input(format!("{source}: expected an object of a scheduler's keys")));
+        };
+        let class = match object.get("_class_name") {
+            None => SchedulerClass::default(),
+            Some(name) => SchedulerClass::deserialize(name).map_err(|_| {
+                let ours = SchedulerClass::ALL.map(SchedulerClass::name).join(", ");
+                Error::input(format!("{source}: _class_name is {name}, this program has {ours}"))
+            })?,
+        };
+        let unset: Vec<&str> = match object.get("_use_default_values") {
+            Some(Value::Array(keys)) => keys.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let mut own = Map::new();
+        for (key, value) in object {
+            if key == "predict_epsilon" && *value != Value::Bool(true) {
+                return Err(Error::input(format!("{source}: {key} is {value}, expected true; set prediction_type")));
+            }
+            let idle = key == "predict_epsilon" || key.starts_with('_') || IDLE.contains(&key.as_str());
+            if !idle && !unset.contains(&key.as_str()) {
+                // One by one, so that the message names the key.
+                let one: Map<String, Value> = [(key.clone(), value.clone())].into_iter().collect();
+                serde_json::from_value::<Self>(Value::Object(one)).map_err(|error| {
+                    let error = error.to_string();
+                    let error = error.lines().next().unwrap_or_default();
+                    if error.starts_with("unknown field") {
+                        Error::input(format!("{source}: {key} is {value}, which no scheduler has a key for"))
+                    } else {
+                        Error::input(format!("{source}: {key}: {error}"))
+                    }
+                })?;
+                own.insert(key.clone(), value.clone());
+            }
+        }
+        Self::of_class(class, own, source)
+    }
+
+    /// A class's defaults with these values laid over them.
+    fn of_class(class: SchedulerClass, given: Map<String, Value>, source: &str) -> Result<Self> {
+        let mut all = class.defaults().values();
+        let names = given.keys().cloned().collect();
+        all.extend(given);
+        let config: Self = serde_json::from_value(Value::Object(all))
+            .map_err(|error| Error::input(format!("{source}: {}", error.to_string().replace('\n', " "))))?;
+        let config = Self { class, given: Given(names), ..config };
+        config.validate(source)?;
+        Ok(config)
+    }
+
+    fn values(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(values)) => values,
+            _ => Map::new(),
+        }
+    }
+
+    /// What `class.from_config(..)` of diffusers makes of this configuration: values that were given are kept, where the
+    /// class has the key; the rest is the class's default.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key, if the class cannot run with a value.
+    pub fn with_class(&self, class: SchedulerClass, source: &str) -> Result<Self> {
+        let (defaults, keys) = (self.class.defaults().values(), class.keys());
+        let said = |key: &str, value: &Value| self.given.0.contains(key) || defaults.get(key) != Some(value);
+        let kept = self.values().into_iter().filter(|(key, value)| keys.contains(&key.as_str()) && said(key, value));
+        Self::of_class(class, kept.collect(), source)
+    }
+
+    /// The same noise and the same prediction as a [`SchedulerClass::Ddpm`], which is what training writes. Unlike with
+    /// [`with_class`](Self::with_class), what was not given stays as this class has it.
+    ///
+    /// # Errors
+    /// As of [`with_class`](Self::with_class).
+    pub fn for_training(&self, source: &str) -> Result<Self> {
+        let (own, keys) = (self.class.keys(), SchedulerClass::Ddpm.keys());
+        let both = |key: &str| own.contains(&key) && keys.contains(&key);
+        // Only ancestral steps have variances, and DPM-Solver names those that it ignores.
+        let kept =
+            self.values().into_iter().filter(|(key, value)| both(key) && !(key == "variance_type" && value.is_null()));
+        Self::of_class(SchedulerClass::Ddpm, kept.collect(), source)
+    }
+
+    /// As diffusers' `scheduler_config.json`: the keys of the class.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("_class_name".into(), self.class.name().into());
+        object.insert("_diffusers_version".into(), "0.42.1".into());
+        let keys = self.class.keys();
+        object.extend(self.values().into_iter().filter(|(key, value)| {
+            // Minus infinity, which JSON lacks, and bounds that are not set are the default.
+            let unset = value.is_null() && ["lambda_min_clipped", "sigma_min", "sigma_max"].contains(&key.as_str());
+            keys.contains(&key.as_str()) && !unset
+        }));
+        Value::Object(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pythons_infinities_are_read_and_strings_left_alone() {
+        let text = r#"{"_note": "NaN \" Infinity", "lambda_min_clipped": -Infinity, "_class_name": "DPMSolverMultistepScheduler"}"#;
+        let json = parse(text).unwrap();
+        assert_eq!(json["_note"], "NaN \" Infinity");
+        let config = SchedulerConfig::from_json(&json, "test").unwrap();
+        assert_eq!(config.lambda_min_clipped, f64::NEG_INFINITY);
+        assert_eq!(SchedulerConfig::from_json(&config.to_json(), "test").unwrap(), config);
+    }
+
+    #[test]
+    fn another_class_keeps_what_was_given_and_has_defaults_of_its_own() {
+        let read = |json: Value| SchedulerConfig::from_json(&json, "test").unwrap();
+        let heun = read(json!({ "_class_name": "HeunDiscreteScheduler", "clip_sample": true }));
+        assert_eq!((heun.beta_start, heun.clip_sample), (0.00085, true));
+        let ddim = heun.with_class(SchedulerClass::Ddim, "test").unwrap();
+        assert_eq!((ddim.beta_start, ddim.clip_sample), (1e-4, true));
+        // A network is trained further with the noise that it knows.
+        assert_eq!(heun.for_training("test").unwrap().beta_start, 0.00085);
+        // What Python lists as not given is not given, and what equals a default but was given is.
+        let ddpm =
+            read(json!({ "beta_start": 0.001, "timestep_spacing": "leading", "_use_default_values": ["beta_start"] }));
+        let euler = ddpm.with_class(SchedulerClass::EulerDiscrete, "test").unwrap();
+        assert_eq!((euler.beta_start, euler.timestep_spacing), (1e-4, super::super::TimestepSpacing::Leading));
+        let euler = read(json!({})).with_class(SchedulerClass::EulerDiscrete, "test").unwrap();
+        assert_eq!(euler.timestep_spacing, super::super::TimestepSpacing::Linspace);
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_by_name() {
+        let dpm = "DPMSolverMultistepScheduler";
+        for (json, words) in [
+            (json!({ "beta_shedule": "linear" }), &["beta_shedule", "linear"][..]),
+            (json!({ "beta_schedule": "wavy" }), &["beta_schedule", "wavy", "sigmoid"]),
+            (json!({ "clip_sample": "yes" }), &["clip_sample", "yes", "boolean"]),
+            (json!({ "trained_betas": [0.1, 0.2] }), &["trained_betas", "2", "1000"]),
+            (json!({ "num_train_timesteps": 2, "trained_betas": [0.1, 1.2] }), &["trained_betas", "1.2"]),
+            (json!({ "num_train_timesteps": -4 }), &["num_train_timesteps", "-4"]),
+            (json!({ "steps_offset": 1000 }), &["steps_offset", "1000"]),
+            (json!({ "_class_name": "PNDMScheduler" }), &["_class_name", "PNDMScheduler", "DDIMScheduler"]),
+            (json!({ "_class_name": dpm, "solver_order": 4 }), &["solver_order", "4"]),
+            (json!({ "_class_name": dpm, "algorithm_type": "dpmsolver" }), &["final_sigmas_type", "zero"]),
+            (json!({ "_class_name": dpm, "use_flow_sigmas": true }), &["use_flow_sigmas", "true"]),
+            (json!({ "_class_name": dpm, "prediction_type": "flow_prediction" }), &["flow_prediction"]),
+        ] {
+            let message = SchedulerConfig::from_json(&json, "here").unwrap_err().to_string();
+            assert!(words.iter().all(|word| message.contains(word)) && message.starts_with("here: "), "{message}");
+            assert!(!message.contains('\n'));
+        }
+    }
+}

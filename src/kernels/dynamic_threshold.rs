@@ -1,0 +1,138 @@
+//! Dynamic thresholding (Saharia et al. 2022, section 2.3): for every picture a quantile of |x_0|, held between 1 and a
+//! largest value. What a sampler's stage clips x_0 to, and divides it by.
+
+use super::sampler_step::{COLUMNS, Weights, at_row, place, sizes};
+use super::{Case, Fill};
+use crate::error::Result;
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
+
+/// Which quantile, and what it is held below.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DynamicThreshold {
+    /// 0 is the smallest |x_0| of a picture, 1 the largest; between two values, on a line between them.
+    pub ratio: f32,
+    /// The largest threshold.
+    pub most: f32,
+}
+
+/// thresholds `[pictures]` of x, the network's output and the stage's weights.
+#[derive(Clone, Copy, Debug)]
+struct Thresholds {
+    pictures: usize,
+    /// Elements of a picture.
+    elements: usize,
+    channels: usize,
+    output_channels: usize,
+    rows: usize,
+    threshold: DynamicThreshold,
+}
+
+impl Thresholds {
+    /// The place of the quantile among a picture's sorted numbers, and how far it is from there to the next; in singles,
+    /// as PyTorch has it.
+    fn rank(&self) -> (usize, f32) {
+        let rank = self.threshold.ratio * (self.elements - 1) as f32;
+        let below = (rank.floor() as usize).min(self.elements - 1);
+        (below, if below + 1 < self.elements { rank - rank.floor() } else { 0.0 })
+    }
+}
+
+impl<T: Real> Twin<T> for Thresholds {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (table, output, x, thresholds) = (io.read(0), io.read(1), io.read(2), io.write(3));
+        let row = &table[io.step().sampler_row as usize * COLUMNS..];
+        let (below, part) = self.rank();
+        for (picture, threshold) in thresholds.iter_mut().enumerate() {
+            let all = picture * self.elements..(picture + 1) * self.elements;
+            let x0 = |i: usize| row[0] * x[i] + row[1] * output[place(i, self.channels, self.output_channels)];
+            let mut sizes: Vec<T> = all.map(|i| x0(i).abs()).collect();
+            // A NaN is larger than everything.
+            sizes.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan())));
+            let above = sizes[(below + 1).min(self.elements - 1)];
+            let quantile =
+                if part > 0.0 { sizes[below] + T::from_f32(part) * (above - sizes[below]) } else { sizes[below] };
+            let held = if quantile < T::one() { T::one() } else { quantile };
+            let most = T::from_f32(self.threshold.most);
+            *threshold = if held > most { most } else { held };
+        }
+    }
+}
+
+impl Kernel for Thresholds {
+    fn shader(&self) -> Shader {
+        shader!("dynamic_threshold", "grid", "step")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        let (below, part) = self.rank();
+        let sizes = [self.pictures, self.elements, self.channels, self.output_channels, below].map(|n| n as u32);
+        [&sizes[..], &[part.to_bits(), self.threshold.most.to_bits()]].concat()
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let len = self.pictures * self.elements;
+        vec![
+            Binding::read(self.rows * COLUMNS),
+            Binding::read(len / self.channels * self.output_channels),
+            Binding::read(len),
+            Binding::write(self.pictures),
+        ]
+    }
+    fn groups(&self) -> usize {
+        self.pictures
+    }
+    fn flops(&self) -> u64 {
+        // Five passes over all elements.
+        5 * 8 * (self.pictures * self.elements) as u64
+    }
+}
+
+/// A threshold for each picture of x `[pictures, height, width, channels]`, for the stage of the step block's
+/// `sampler_row` of the `table`.
+///
+/// # Errors
+/// [`Shape`](crate::Error::Shape) if the sizes do not fit together.
+pub fn dynamic_threshold(
+    r: &mut Recorder,
+    table: Value,
+    output: Value,
+    x: Value,
+    threshold: DynamicThreshold,
+) -> Result<Value> {
+    let [pictures, elements, channels, output_channels, rows] = sizes("dynamic_threshold", r, table, output, x)?;
+    let thresholds = r.f32(&[pictures]);
+    let kernel = Thresholds { pictures, elements, channels, output_channels, rows, threshold };
+    r.call(kernel, &[table, output, x, thresholds]);
+    Ok(thresholds)
+}
+
+/// Both ends and the middle, quantiles between two values and on one, equal values, one element, odd sizes.
+pub(super) fn cases() -> Vec<Case> {
+    let rows = [Weights { x0_of: [1.6, -2.2], ..Weights::default() }, Weights { x0_of: [0.0, 1.5], ..Weights::default() }];
+    let table: Vec<f32> = rows.iter().flat_map(Weights::row).map(|value| value as f32).collect();
+    let mut cases = Vec::new();
+    for (shape, outputs, ratio, most, row) in [
+        ([3, 5, 7, 3], 3, 0.995, 100.0, 0),
+        ([3, 5, 7, 3], 6, 0.9, 2.0, 0),
+        ([2, 16, 17, 1], 1, 0.75, 1e4, 0),
+        ([2, 4, 4, 1], 1, 1.0, 1e4, 1),
+        ([2, 3, 3, 1], 1, 0.5, 1e4, 0),
+        ([4, 1, 1, 1], 2, 0.9, 1e4, 1),
+        ([1, 9, 9, 4], 4, 0.0, 0.5, 0),
+    ] {
+        let [n, h, w, _] = shape;
+        let threshold = DynamicThreshold { ratio, most };
+        for (what, output, x) in [
+            ("normal", Fill::Normal(1.0), Fill::Normal(1.0)),
+            ("equal", Fill::Floats(vec![2.0, -2.0, 0.5]), Fill::Floats(vec![0.0])),
+        ] {
+            cases.push(
+                Case::new(format!("dynamic_threshold/{ratio} below {most} {what} {shape:?}"))
+                    .constant(&[rows.len(), COLUMNS], Fill::Floats(table.clone()))
+                    .constant(&[n, h, w, outputs], output)
+                    .constant(&shape, x)
+                    .step(at_row(row))
+                    .records(move |r, v| Ok(vec![dynamic_threshold(r, v[0], v[1], v[2], threshold)?])),
+            );
+        }
+    }
+    cases
+}

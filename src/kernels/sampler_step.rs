@@ -1,0 +1,304 @@
+//! One stage of any sampler, fused: x_0 from the network's output, clipped, then the new x as a weighted sum of x, x_0, the
+//! output, what earlier stages kept, and noise that is drawn where it is used. One read of x and of the output, one write.
+
+use super::random::{Purpose, normal, picture_key};
+use super::{Case, Fill};
+use crate::error::{Error, Result};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+
+/// The weights of a stage, which do not depend on the element: a row of the table that the kernel reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Weights {
+    /// The predicted x_0 of x and of the network's output; it is clipped then.
+    pub x0_of: [f64; 2],
+    /// The new x of x, of the clipped x_0 and of the network's output.
+    pub x_of: [f64; 3],
+    /// The new x of what the last stage but none, and but one, has kept.
+    pub x_of_kept: [f64; 2],
+    /// What this stage keeps, of x, of the clipped x_0 and of the network's output.
+    pub kept_of: [f64; 3],
+    /// Standard deviation of the noise; where the network says it, not 0 if there is noise.
+    pub noise: f64,
+    /// The logarithm of the standard deviation where the network's v says it: a + b v.
+    pub log_deviation: [f64; 2],
+}
+
+/// Numbers in a row of the table.
+pub const COLUMNS: usize = 13;
+
+impl Weights {
+    /// A row of the table.
+    pub fn row(&self) -> [f64; COLUMNS] {
+        let Self { x0_of: [a, b], x_of: [c, d, e], x_of_kept: [f, g], kept_of: [h, i, j], noise, .. } = *self;
+        let [k, l] = self.log_deviation;
+        [a, b, c, d, e, f, g, h, i, j, noise, k, l]
+    }
+
+    fn read<T: Real>(table: &[T], row: usize) -> [T; COLUMNS] {
+        std::array::from_fn(|column| table[row * COLUMNS + column])
+    }
+}
+
+/// How the predicted x_0 is clipped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Clipping {
+    /// Not at all.
+    None,
+    /// To [-range, range].
+    Range(f32),
+    /// To [-s, s], s being a number for each picture, and divided by s (Saharia et al. 2022, section 2.3).
+    Threshold,
+}
+
+/// Where the standard deviation of a stage's noise is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deviation {
+    /// The table.
+    Fixed = 0,
+    /// The variance is the network's second set of channels.
+    Learned = 1,
+    /// Its logarithm is a line of the network's second set of channels (Nichol & Dhariwal 2021, eq. 15).
+    LearnedRange = 2,
+}
+
+/// What all stages of a sampler have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplerStep {
+    /// How the predicted x_0 is clipped.
+    pub clipping: Clipping,
+    /// Where the standard deviation of the noise is from.
+    pub deviation: Deviation,
+    /// How many stages keep what for later ones, at most 2.
+    pub history: usize,
+}
+
+/// What a stage reads and writes; all but the tables and thresholds are `[pictures, height, width, channels]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// Rows of [`Weights`]; the step block's `sampler_row` says which.
+    pub table: Value,
+    /// The network's output: as many channels as x, or twice as many, of which the second half says the variances.
+    pub output: Value,
+    /// `[pictures]`, for [`Clipping::Threshold`].
+    pub thresholds: Option<Value>,
+    /// The noise, if it is not drawn by the step's seed and `sampler_noise` and each picture's number.
+    pub noise: Option<Value>,
+    /// What stages have kept, the latest first: `[history, ..]`.
+    pub kept: Option<Value>,
+    /// Updated in place.
+    pub x: Value,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stage {
+    pictures: usize,
+    /// Elements of a picture.
+    elements: usize,
+    channels: usize,
+    output_channels: usize,
+    rows: usize,
+    step: SamplerStep,
+    noise_given: bool,
+}
+
+/// Where an element's prediction, and its variance if there is one, are in the network's output.
+pub(super) fn place(index: usize, channels: usize, output_channels: usize) -> usize {
+    index / channels * output_channels + index % channels
+}
+
+impl<T: Real> Twin<T> for Stage {
+    fn twin(&self, io: &mut Bindings<T>) {
+        let (table, output, thresholds, given) = (io.read(0), io.read(1), io.read(2), io.read(3));
+        let (kept, x, step) = (io.write(4), io.write(5), io.step());
+        let w = Weights::read(table, step.sampler_row as usize);
+        for i in 0..x.len() {
+            let picture = i / self.elements;
+            let at = place(i, self.channels, self.output_channels);
+            let (before, out) = (x[i], output[at]);
+            let mut x0 = w[0] * before + w[1] * out;
+            // Comparisons leave NaN as it is; max and min would hide it.
+            let clipped = |x0: T, range: T| if x0 > range { range } else if x0 < -range { -range } else { x0 };
+            x0 = match self.step.clipping {
+                Clipping::None => x0,
+                Clipping::Range(range) => clipped(x0, T::from_f32(range)),
+                Clipping::Threshold => clipped(x0, thresholds[picture]) / thresholds[picture],
+            };
+            let mut after = w[2] * before + w[3] * x0 + w[4] * out;
+            if self.step.history > 0 {
+                after += w[5] * kept[i];
+                if self.step.history > 1 {
+                    after += w[6] * kept[x.len() + i];
+                    kept[x.len() + i] = kept[i];
+                }
+                kept[i] = w[7] * before + w[8] * x0 + w[9] * out;
+            }
+            if w[10] != T::zero() {
+                let noise = if self.noise_given {
+                    given[i]
+                } else {
+                    let number = step.first_picture.wrapping_add(picture as u32);
+                    let key = picture_key(step.seed, Purpose::ReverseNoise, number);
+                    normal(key, step.sampler_noise, i % self.elements)
+                };
+                let deviation = match self.step.deviation {
+                    Deviation::Fixed => w[10],
+                    Deviation::Learned => output[at + self.channels].sqrt(),
+                    Deviation::LearnedRange => (w[11] + w[12] * output[at + self.channels]).exp(),
+                };
+                after += deviation * noise;
+            }
+            x[i] = after;
+        }
+    }
+}
+
+impl Kernel for Stage {
+    fn shader(&self) -> Shader {
+        shader!("sampler_step", "grid", "step", "threefry", "sincos", "normal")
+    }
+    fn parameters(&self) -> Vec<u32> {
+        let SamplerStep { clipping, deviation, history } = self.step;
+        let (thresholding, range) = match clipping {
+            Clipping::None => (0, f32::INFINITY),
+            Clipping::Range(range) => (0, range),
+            Clipping::Threshold => (1, f32::INFINITY),
+        };
+        let sizes = [self.pictures, self.elements, self.channels, self.output_channels, history].map(|n| n as u32);
+        let choices = [thresholding, range.to_bits(), deviation as u32, self.noise_given.into()];
+        [&sizes[..], &choices].concat()
+    }
+    fn bindings(&self) -> Vec<Binding> {
+        let len = self.pictures * self.elements;
+        let table = Binding::read(self.rows * COLUMNS);
+        let output = Binding::read(self.pictures * self.elements / self.channels * self.output_channels);
+        let thresholds = if self.step.clipping == Clipping::Threshold { Binding::read(self.pictures) } else { table };
+        let given = if self.noise_given { Binding::read(len) } else { table };
+        let kept = Binding::update((self.step.history * len).max(1));
+        vec![table, output, thresholds, given, kept, Binding::update(len)]
+    }
+    fn groups(&self) -> usize {
+        (self.pictures * self.elements.div_ceil(2)).div_ceil(256)
+    }
+}
+
+/// The sizes of a stage: pictures, elements of each, channels, channels of the network's output, rows of the table.
+pub(super) fn sizes(op: &'static str, r: &Recorder, table: Value, output: Value, x: Value) -> Result<[usize; 5]> {
+    let wrong = || {
+        let message = format!("table {:?}, output {:?}, x {:?} do not fit", r.shape(table), r.shape(output), r.shape(x));
+        Error::Shape { op, message }
+    };
+    let (&[rows, COLUMNS], &[pictures, height, width, channels], &[n, h, w, outputs]) =
+        (r.shape(table), r.shape(x), r.shape(output))
+    else {
+        return Err(wrong());
+    };
+    let fits = [n, h, w] == [pictures, height, width] && (outputs == channels || outputs == 2 * channels);
+    if rows == 0 || channels == 0 || !fits { Err(wrong()) } else { Ok([pictures, height * width * channels, channels, outputs, rows]) }
+}
+
+/// Takes the stage of the step block's `sampler_row`.
+///
+/// # Errors
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
+pub fn sampler_step(r: &mut Recorder, step: SamplerStep, operands: Operands) -> Result<()> {
+    let Operands { table, output, thresholds, noise, kept, x } = operands;
+    let [pictures, elements, channels, output_channels, rows] = sizes("sampler_step", r, table, output, x)?;
+    let wrong = |message: &str| Err(Error::Shape { op: "sampler_step", message: message.into() });
+    if step.deviation != Deviation::Fixed && output_channels != 2 * channels {
+        return wrong("learned variances need twice as many output channels as the pictures have");
+    }
+    if noise.is_some_and(|noise| r.len(noise) != r.len(x)) {
+        return wrong("as much noise as pictures is expected");
+    }
+    if thresholds.map_or(0, |thresholds| r.len(thresholds))
+        != if step.clipping == Clipping::Threshold { pictures } else { 0 }
+    {
+        return wrong("a threshold for each picture is expected where x_0 is clipped to them");
+    }
+    if step.history > 2 || kept.map_or(0, |kept| r.len(kept)) != step.history * r.len(x) {
+        return wrong("room for at most two stages' kept pictures is expected");
+    }
+    let kept = match kept {
+        Some(kept) => kept,
+        None => r.f32(&[1]),
+    };
+    let noise_given = noise.is_some();
+    let kernel = Stage { pictures, elements, channels, output_channels, rows, step, noise_given };
+    r.call(kernel, &[table, output, thresholds.unwrap_or(table), noise.unwrap_or(table), kept, x]);
+    Ok(())
+}
+
+/// A step that reads this row of a case's table.
+pub(super) fn at_row(row: u32) -> Step {
+    Step { sampler_row: row, sampler_noise: 41, first_picture: 9, ..Step::seeded(3) }
+}
+
+/// Every way of clipping, learned variances, histories of 0 to 2, given and drawn noise and none, odd sizes.
+pub(super) fn cases() -> Vec<Case> {
+    use Clipping::{None as Free, Range, Threshold};
+    use Deviation::{Fixed, Learned, LearnedRange};
+    // Predictions of the noise, of x_0, of v; all that there is; no noise.
+    let [full, row] = [0.3, 0.0].map(|noise| Weights {
+        x0_of: [1.6, -1.2],
+        x_of: [0.7, 0.4, -0.2],
+        x_of_kept: [0.5, -0.3],
+        kept_of: [0.9, -0.4, 0.6],
+        noise,
+        log_deviation: [-1.3, 0.8],
+    });
+    let rows = [
+        Weights { x0_of: [0.0, 1.0], ..row },
+        full,
+        Weights { x0_of: [0.6, -0.8], ..full },
+        row,
+    ];
+    let table: Vec<f32> = rows.iter().flat_map(Weights::row).map(|value| value as f32).collect();
+    let mut cases = Vec::new();
+    for (clipping, deviation, history, noise_given, row) in [
+        (Range(1.0), Fixed, 0, false, 1),
+        (Range(0.5), Fixed, 1, true, 2),
+        (Free, Fixed, 2, false, 2),
+        (Free, Fixed, 2, true, 3),
+        (Free, Fixed, 0, false, 0),
+        (Threshold, Fixed, 1, false, 1),
+        (Threshold, LearnedRange, 0, true, 1),
+        (Range(1.5), LearnedRange, 0, false, 2),
+        (Free, Learned, 2, true, 1),
+        (Range(1.0), Learned, 0, false, 0),
+    ] {
+        let step = SamplerStep { clipping, deviation, history };
+        for shape in [[3, 3, 5, 3], [2, 24, 25, 1]] {
+            let source = if noise_given { "given" } else { "drawn" };
+            let name = format!("sampler_step/{clipping:?} {deviation:?} {history} kept, row {row} {source} {}", shape[0]);
+            let [n, h, w, c] = shape;
+            let outputs = if deviation == Fixed { c } else { 2 * c };
+            // A learned variance is not negative.
+            let output = if deviation == Learned { Fill::Uniform(0.1, 2.0) } else { Fill::Normal(1.0) };
+            cases.push(
+                Case::new(name)
+                    .constant(&[rows.len(), COLUMNS], Fill::Floats(table.clone()))
+                    .constant(&[n, h, w, outputs], output)
+                    .constant(&[n], Fill::Uniform(0.5, 1.5))
+                    .constant(&shape, Fill::Normal(1.0))
+                    .constant(&[2 * n, h, w, c][..], Fill::Normal(1.0))
+                    .constant(&shape, Fill::Normal(1.0))
+                    .step(at_row(row))
+                    .records(move |r, v| {
+                        let len = r.len(v[5]);
+                        let kept = (history > 0).then(|| r.view(v[4], 0, &[history * len]));
+                        let operands = Operands {
+                            table: v[0],
+                            output: v[1],
+                            thresholds: (clipping == Threshold).then_some(v[2]),
+                            noise: noise_given.then_some(v[3]),
+                            kept,
+                            x: v[5],
+                        };
+                        sampler_step(r, step, operands)?;
+                        Ok([v[5]].into_iter().chain(kept).collect())
+                    }),
+            );
+        }
+    }
+    cases
+}

@@ -1,0 +1,228 @@
+"""What diffusers makes of a case: the folder on disk, one forward, chains of the schedulers."""
+
+import json
+import shutil
+import zlib
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import UNet2DModel
+from safetensors.torch import load_file, save_file
+
+SCHEDULERS = {
+    "ddpm": diffusers.DDPMScheduler, "ddim": diffusers.DDIMScheduler, "dpmpp-2m": diffusers.DPMSolverMultistepScheduler,
+    "euler": diffusers.EulerDiscreteScheduler, "heun": diffusers.HeunDiscreteScheduler,
+}
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+OLD_NAMES = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}
+STEM = "diffusion_pytorch_model"
+
+
+def make_unet(case):
+    """The network with weights that all matter: no zeros, no ones, attention that is not flat."""
+    torch.manual_seed(zlib.crc32(case["name"].encode()))
+    unet = UNet2DModel(**case["unet"]).eval()
+    with torch.no_grad():
+        for name, p in unet.named_parameters():
+            if "norm" in name:
+                p += 0.2 * torch.randn_like(p)
+            elif ".to_q.weight" in name or ".to_k.weight" in name:
+                p *= 2
+            elif name == "conv_out.weight":
+                p *= 0.3  # a steep network makes chaos of a chain: rounding would grow in it past any tolerance
+            elif "time_proj" in name:
+                pass
+            elif name.endswith("bias"):
+                p += 0.05 * torch.randn_like(p)
+        if case["scheduler"].get("variance_type") == "learned":  # it is taken as it comes, and its root is drawn
+            half = case["unet"]["in_channels"]
+            unet.conv_out.weight[half:] *= 0.01
+            unet.conv_out.bias[half:] = 0.02
+        for p in unet.parameters():
+            p.copy_(p.to(DTYPES[case["dtype"]]).float())
+    return unet
+
+
+def is_possible(case):
+    """Whether diffusers takes a case: its blocks refuse many combinations of channels and groups."""
+    try:
+        getattr(diffusers, case["scheduler_class"])(**scheduler_config(case))
+        inputs = make_inputs(case)
+        with torch.no_grad():
+            output = run_unet(make_unet(case), inputs["sample"], inputs["timestep"], inputs.get("class_labels"))
+        return bool(output.isfinite().all())
+    except (NotImplementedError, ValueError, RuntimeError, TypeError, IndexError, AssertionError, ZeroDivisionError):
+        return False
+
+
+def size_of(unet):
+    size = unet["sample_size"]
+    return size if isinstance(size, list) else [size, size]
+
+
+def make_inputs(case):
+    """One forward's tensors."""
+    generator = torch.Generator().manual_seed(zlib.crc32(case["name"].encode()) + 1)
+    unet, n, last = case["unet"], case["pictures"], case["scheduler"]["num_train_timesteps"] - 1
+    inputs = dict(sample=torch.randn(n, unet["in_channels"], *size_of(unet), generator=generator))
+    timesteps = [last, last // 3 + 1, 1][:n]
+    inputs["timestep"] = torch.tensor(timesteps)
+    if case["fractional"]:
+        inputs["timestep"] = inputs["timestep"] - 0.25
+    labels = make_labels(case, n, generator)
+    if labels is not None:
+        inputs["class_labels"] = labels
+    return inputs
+
+
+def make_labels(case, n, generator):
+    unet = case["unet"]
+    if unet.get("class_embed_type") == "timestep":
+        return torch.tensor([3, 711, 64][:n])
+    if unet.get("class_embed_type") == "identity":
+        width = unet.get("time_embedding_dim") or 4 * unet["block_out_channels"][0]
+        return torch.randn(n, width, generator=generator)
+    if unet.get("num_class_embeds"):
+        return torch.tensor([(5 * i + 1) % unet["num_class_embeds"] for i in range(n)])
+    return None
+
+
+def run_unet(unet, sample, timestep, labels):
+    return unet(sample, timestep, labels).sample if labels is not None else unet(sample, timestep).sample
+
+
+def scheduler_config(case):
+    config = dict(case["scheduler"])
+    if config.get("trained_betas") == "ramp":
+        t = config["num_train_timesteps"]
+        config["trained_betas"] = [0.001 + 0.08 * (i / t) ** 2 for i in range(t)]
+    return config
+
+
+def write_folder(case, folder):
+    """The case as a folder, in its layout; the network that was written."""
+    unet = make_unet(case)
+    scheduler = getattr(diffusers, case["scheduler_class"])(**scheduler_config(case))
+    shutil.rmtree(folder, ignore_errors=True)
+    layout = case["layout"]
+    stored = unet.to(DTYPES[case["dtype"]])
+    pipeline = folder / "pipeline"
+    stored.save_pretrained(
+        pipeline / "unet", safe_serialization="bin" not in layout,
+        max_shard_size="40KB" if layout.startswith("sharded") else "10GB")
+    scheduler.save_pretrained(pipeline / "scheduler")
+    unet.float()
+    index = {"_class_name": "DDPMPipeline", "_diffusers_version": diffusers.__version__,
+             "scheduler": ["diffusers", case["scheduler_class"]], "unet": ["diffusers", "UNet2DModel"]}
+    (pipeline / "model_index.json").write_text(json.dumps(index, indent=2))
+    if case["old_names"]:
+        rename_attention(pipeline / "unet")
+    if case["sparse"]:
+        drop_defaults(pipeline / "unet/config.json", case["unet"])
+        drop_defaults(pipeline / "scheduler/scheduler_config.json", case["scheduler"])
+    model = folder / "model"
+    if layout.startswith("flat") or layout == "single":
+        (pipeline / "unet").rename(model)
+        (pipeline / "scheduler/scheduler_config.json").rename(model / "scheduler_config.json")
+        shutil.rmtree(pipeline)
+    else:
+        pipeline.rename(model)
+    return unet
+
+
+def rename_attention(folder):
+    """The names that attention had before diffusers 0.17."""
+    def old(name):
+        if "attentions" in name:
+            for new, before in OLD_NAMES.items():
+                name = name.replace(new, before)
+        return name
+
+    for path in folder.glob(f"{STEM}*"):
+        if path.suffix == ".json":
+            index = json.loads(path.read_text())
+            index["weight_map"] = {old(name): file for name, file in index["weight_map"].items()}
+            path.write_text(json.dumps(index))
+        elif path.suffix == ".bin":
+            torch.save({old(name): t for name, t in torch.load(path).items()}, path)
+        else:
+            save_file({old(name): t for name, t in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def drop_defaults(path, said):
+    """Leaves only the keys that were said, as configurations of old versions do."""
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in config.items() if k.startswith("_") or k in said}, indent=2))
+
+
+def saved_scheduler(case, folder):
+    """What is on disk, as diffusers reads it: what a file leaves out takes the defaults of the class that it becomes."""
+    path = folder / "model"
+    return path if case["layout"].startswith("flat") else path / "scheduler"
+
+
+def make_noise(case, steps):
+    """x_T, and the noise of every step, as a file of halves can hold it; fewer steps have the first of the same."""
+    generator = torch.Generator().manual_seed(zlib.crc32(case["name"].encode()) + 2)
+    shape = [case["pictures"], case["unet"]["in_channels"], *size_of(case["unet"])]
+    initial = torch.randn(shape, generator=generator)
+    return initial, torch.stack([torch.randn(shape, generator=generator).half().float() for _ in range(steps)])
+
+
+def run_chain(case, unet, folder, chain, dtype=torch.float32):
+    """x_0 of a chain whose noise is given."""
+    sampler, steps, eta = chain
+    own = getattr(diffusers, case["scheduler_class"]).from_pretrained(saved_scheduler(case, folder))
+    config = dict(own.config)
+    if config.get("variance_type") == "fixed_large_log":
+        # diffusers draws with the root of the logarithm, which is not a number: the variance meant is fixed_large's.
+        config["variance_type"] = "fixed_large"
+    if config.get("beta_schedule") == "sigmoid" and sampler != "ddpm":
+        config["trained_betas"] = own.betas.tolist()  # the other classes do not know the schedule by name
+    scheduler = SCHEDULERS[sampler].from_config(config)
+    scheduler.set_timesteps(steps)
+    x, noise = make_noise(case, steps)
+    x, noise = x.to(dtype), noise.to(dtype)
+    x = x * scheduler.init_noise_sigma
+    labels = make_labels(case, case["pictures"], torch.Generator().manual_seed(0))
+    channels = x.shape[1]
+    number = 0
+
+    def injected(*_, **__):
+        return noise[number]
+
+    module = diffusers.schedulers.scheduling_ddpm
+    module.randn_tensor, before = injected, module.randn_tensor
+    try:
+        with torch.no_grad():
+            for number, t in enumerate(scheduler.timesteps):
+                output = run_unet(unet, scheduler.scale_model_input(x, t), t, labels)
+                if sampler != "ddpm":
+                    output = output[:, :channels]  # what there is of a predicted variance is the ancestral sampler's
+                more = {}
+                if sampler == "ddim" and eta > 0:
+                    more = dict(eta=eta, variance_noise=noise[number])
+                x = scheduler.step(output, t, x, **more).prev_sample
+    finally:
+        module.randn_tensor = before
+    return x
+
+
+def chain_floor(case, unet, folder, chain, expected):
+    """How far rounding alone carries a chain: the same in double precision, relative to the largest."""
+    hook = None
+    if isinstance(unet.class_embedding, torch.nn.Module) and case["unet"].get("class_embed_type"):
+        hook = unet.class_embedding.register_forward_pre_hook(lambda _, inputs: tuple(t.double() for t in inputs))
+    exact = run_chain(case, unet.double(), folder, chain, torch.float64)
+    unet.float()
+    if hook:
+        hook.remove()
+    return difference(expected, exact)
+
+
+def difference(found, expected):
+    """The largest |difference|, relative to the largest expected number; infinite where one of them is not a number."""
+    if found.shape != expected.shape or not found.isfinite().all() or not expected.isfinite().all():
+        return float("inf")
+    return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
