@@ -434,3 +434,42 @@ fn the_host_is_right_with_narrower_vectors() {
         assert!(output.status.success() && wrong.is_empty(), "{vectors}: {wrong:#?}");
     }
 }
+
+#[test]
+fn training_begins_with_a_model_and_conversion_writes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (from, tuned, half) = (path(model()).to_string(), at("tuned"), at("half"));
+    let train = |out: &Path, more: &[&str]| {
+        let arguments =
+            ["train", "--data", "digits", "--device", "cpu", "--from", &from, "--batch", "4", "--steps", "1"];
+        [&arguments[..], &["--out", path(out)], more].concat().into_iter().map(String::from).collect::<Vec<_>>()
+    };
+    fn slices(list: &[String]) -> Vec<&str> {
+        list.iter().map(String::as_str).collect()
+    }
+    // A learning rate of next to nothing: the weights are the model's.
+    let output = aquatint(&slices(&train(&tuned, &["--lr", "1e-20"])));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let weights = |folder: &Path| read_tensors(&folder.join(WEIGHTS)).unwrap().tensors;
+    assert!(weights(&tuned) == weights(model()));
+    let resumed = ["train", "--out", path(&tuned), "--resume", "--steps", "2", "--device", "cpu"];
+    assert!(aquatint(&resumed).status.success());
+    assert!(weights(&tuned) == weights(model()));
+
+    let config = at("small.toml");
+    fs::write(&config, SMALL).unwrap();
+    fails(&slices(&train(&at("a"), &["--config", path(&config)])), &["--from", "[unet]"]);
+    fails(&slices(&train(&at("a"), &["--image-size", "16"])), &["--from", "8x8", "--image-size is 16"]);
+    assert!(!at("a").exists());
+    let both = ["train", "--out", path(&tuned), "--resume", "--from", &from];
+    assert_eq!(aquatint(&both).status.code(), Some(2));
+
+    let convert = |out: &str| ["convert", &from, "--out", out, "--dtype", "f16"].map(String::from);
+    let output = aquatint(&slices(&convert(path(&half))));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let size = |folder: &Path| fs::metadata(folder.join(WEIGHTS)).unwrap().len();
+    assert!(size(&half) < size(model()) * 8 / 10);
+    fails(&slices(&convert(path(&half))), &["holds a model already"]);
+    fails(&["convert", "/no/such", "--out", path(&at("b"))], &["/no/such"]);
+}

@@ -21,7 +21,7 @@ fn one_line<T>(result: Result<T>) -> Option<T> {
     assert!(matches!(error, Error::Input(_) | Error::Shape { .. }), "{error:?}");
     let text = error.to_string();
     assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
-    assert!(text.len() < 4000, "a line of {} bytes", text.len());
+    assert!(text.len() < 2000, "a line of {} bytes", text.len());
     None
 }
 

@@ -17,11 +17,12 @@ impl FileBytes {
     /// # Errors
     /// [`Io`](Error::Io), [`Input`](Error::Input) for a folder.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let about = file.metadata().map_err(Error::io(path))?;
+        // Opening a pipe would wait for somebody to write to it.
+        let about = std::fs::metadata(path).map_err(Error::io(path))?;
         if !about.is_file() {
             return Err(Error::input(format!("{}: is no ordinary file", path.display())));
         }
+        let file = File::open(path).map_err(Error::io(path))?;
         // An empty file cannot be mapped.
         if about.len() == 0 {
             return Ok(Self::Owned(Vec::new()));

@@ -180,7 +180,7 @@ mod tests {
     fn numbers_that_would_be_infinite_are_refused() {
         let mut parameters = Parameters::default();
         for name in ["small", "large"] {
-            parameters.add(name.into(), &[2], crate::nn::Layout::Same, crate::nn::Initial::Normal);
+            parameters.add(name.into(), &[2], crate::nn::Layout::Same, crate::nn::Initial::Constant(0.0));
         }
         let mut flat = vec![0.0; parameters.len()];
         flat[parameters.iter().last().unwrap().offset + 1] = -65520.0;
