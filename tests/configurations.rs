@@ -5,6 +5,7 @@ mod devices;
 
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::SchedulerConfig;
+use aquatint::kernels::activation::Activation;
 use aquatint::kernels::mse::mse;
 use aquatint::nn::{Network, Recompute, UNet, UNetConfig};
 use aquatint::plan::{Element, Recorder, Step, Storage};
@@ -27,9 +28,9 @@ fn networks() -> Vec<(&'static str, UNetConfig)> {
         (
             "skips, fourier, gelu",
             json!({
-                "in_channels": 3, "out_channels": 3, "block_out_channels": [8, 32, 32], "layers_per_block": 1,
-                "down_block_types": ["SkipDownBlock2D", "AttnSkipDownBlock2D", "SkipDownBlock2D"],
-                "up_block_types": ["AttnSkipUpBlock2D", "SkipUpBlock2D", "SkipUpBlock2D"], "norm_num_groups": null,
+                "in_channels": 3, "out_channels": 3, "block_out_channels": [32, 32], "layers_per_block": 1,
+                "down_block_types": ["SkipDownBlock2D", "AttnSkipDownBlock2D"],
+                "up_block_types": ["AttnSkipUpBlock2D", "SkipUpBlock2D"], "norm_num_groups": null,
                 "attention_head_dim": null, "act_fn": "gelu", "time_embedding_type": "fourier", "norm_eps": 1e-6,
                 "mid_block_scale_factor": std::f32::consts::SQRT_2, "dropout": 0.5, "time_embedding_dim": 16,
             }),
@@ -58,7 +59,7 @@ fn networks() -> Vec<(&'static str, UNetConfig)> {
 }
 
 const PICTURES: usize = 2;
-const SIZE: [usize; 2] = [8, 8];
+const SIZE: [usize; 2] = [4, 8];
 
 /// A network's loss on random pictures, and what it reads.
 struct Losses {
@@ -84,7 +85,7 @@ impl Losses {
         let mut inputs: Vec<_> = (inputs.into_iter().enumerate())
             .map(|(seed, (name, len))| (Storage::f32(name, len), numbers(seed, len)))
             .collect();
-        inputs.push((Storage::f32("timesteps", PICTURES), vec![37.0, 640.0]));
+        inputs.push((Storage::f32("timesteps", PICTURES), vec![3.0, 2.0]));
         inputs.push((Storage::f32("one", 1), vec![1.0]));
         let [weights, gradients] = ["weights", "gradients"].map(|name| Storage::f32(name, len));
         Self { unet, weights, gradients, inputs, labels: Storage::u32("labels", PICTURES) }
@@ -123,8 +124,9 @@ impl Losses {
 /// Of every tensor, the gradient along a direction against central differences of the loss.
 #[test]
 fn gradients_of_whole_networks_are_right() {
-    const H: f64 = 1e-5;
     for (name, config) in networks() {
+        // So close that none of ReLU's corners lies between.
+        let h = if config.act_fn == Activation::Relu { 1e-8 } else { 1e-5 };
         let losses = Losses::new(&config);
         let mut host = Host::<f64>::reference();
         let plans = [false, true].map(|backward| {
@@ -151,22 +153,23 @@ fn gradients_of_whole_networks_are_right() {
                 continue;
             }
             let direction: Vec<f64> = (0..gradient.len()).map(|i| (i as f64 * 2.1 + 0.4).sin()).collect();
-            let mut at = |h: f64| {
+            let mut at = |distance: f64| {
                 let floats = host.floats_mut(&losses.weights).unwrap();
                 for ((float, &weight), d) in
                     floats[range.clone()].iter_mut().zip(&weights[range.clone()]).zip(&direction)
                 {
-                    *float = f64::from(weight) + h * d;
+                    *float = f64::from(weight) + distance * d;
                 }
                 host.run(plans[0].0, &step).unwrap();
                 host.floats(&plans[0].1)[0]
             };
-            let expected = (at(H) - at(-H)) / (2.0 * H);
-            at(0.0);
+            let expected = (at(h) - at(-h)) / (2.0 * h);
+            let loss = at(0.0);
             let found: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
-            let scale = norm(gradient).max(1e-6 * largest) * norm(&direction);
-            let difference = (found - expected).abs() / scale;
-            assert!(difference < 1e-5, "{name}: {}: {found:e}, expected {expected:e}", parameter.name);
+            // The loss is right to some units in its last place.
+            let rounding = 32.0 * f64::EPSILON * loss / h;
+            let allowed = 1e-5 * norm(gradient) * norm(&direction) + rounding;
+            assert!((found - expected).abs() < allowed, "{name}: {}: {found:e}, expected {expected:e}", parameter.name);
             // A gradient that is nothing but rounding would pass all the same.
             let vanishes = parameter.name.ends_with("to_k.bias");
             assert!(vanishes || norm(gradient) > 1e-9 * largest, "{name}: {} has no gradient", parameter.name);
@@ -216,42 +219,28 @@ fn trainable() -> impl Iterator<Item = (&'static str, UNetConfig)> {
     })
 }
 
+/// On every device, in single precision and where there is half precision in mixed; the losses are everywhere alike.
 #[test]
 fn training_repeats_and_recomputes_to_the_same_bits() {
     assert_eq!(trainable().count(), 3);
-    devices::on_each(|device| {
-        for (name, config) in trainable() {
-            let once = train(device, &config, Recompute::None, Precision::F32);
-            for recompute in [Recompute::None, Recompute::Norm, Recompute::Block] {
-                let again = train(device, &config, recompute, Precision::F32);
-                assert!(again == once, "{name}: {recompute:?} on {}", device.description());
+    let mut gpu = devices::gpu(Default::default());
+    for (name, config) in trainable() {
+        let host = &mut Host::<f32>::new();
+        let expected = train(host, &config, Recompute::None, Precision::F32);
+        for recompute in [Recompute::None, Recompute::Norm, Recompute::Block] {
+            assert!(train(host, &config, recompute, Precision::F32) == expected, "{name}: {recompute:?} on the host");
+        }
+        let Some(gpu) = &mut gpu else { continue };
+        for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Mixed, 0.02)] {
+            if precision == Precision::Mixed && !gpu.has_half_precision() {
+                continue;
             }
-        }
-    });
-}
-
-#[test]
-fn both_devices_drop_the_same_elements() {
-    let Some(mut gpu) = devices::gpu(Default::default()) else { return };
-    for (name, config) in trainable() {
-        let [host, gpu] = [&mut Host::<f32>::new() as &mut dyn Device, &mut gpu]
-            .map(|device| train(device, &config, Recompute::None, Precision::F32)[0].clone());
-        for (host, gpu) in host.iter().zip(&gpu) {
-            assert!((host / gpu - 1.0).abs() < 1e-4, "{name}: losses {host} and {gpu}");
-        }
-    }
-}
-
-#[test]
-fn mixed_precision_trains_every_kind_of_network() {
-    let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
-    for (name, config) in trainable() {
-        let single = train(&mut gpu, &config, Recompute::None, Precision::F32);
-        let mixed = train(&mut gpu, &config, Recompute::None, Precision::Mixed);
-        let recomputed = train(&mut gpu, &config, Recompute::Block, Precision::Mixed);
-        assert!(recomputed == mixed, "{name}: recomputing differs");
-        for (mixed, single) in mixed[0].iter().zip(&single[0]) {
-            assert!((mixed / single - 1.0).abs() < 0.02, "{name}: losses {mixed} and {single}");
+            let once = train(gpu, &config, Recompute::None, precision);
+            let again = train(gpu, &config, Recompute::Block, precision);
+            assert!(again == once, "{name}: {precision:?} on {}", gpu.description());
+            for (found, expected) in once[0].iter().zip(&expected[0]) {
+                assert!((found / expected - 1.0).abs() < tolerance, "{name}: losses {found} and {expected}");
+            }
         }
     }
 }
