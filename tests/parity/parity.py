@@ -174,6 +174,8 @@ def main():
         for row in pool.imap(work, tasks(options)):
             report(row)
             rows.append(row)
+        pool.close()
+        pool.join()
     failed = summary(rows, time.monotonic() - started)
     for name in failed:
         print(f"{name}: kept in {options.folder / name}; again: tests/parity/run --only {name}")
