@@ -1,6 +1,6 @@
 //! Every layout and format in which diffusers and PyTorch keep a model gives the same weights.
 
-use aquatint::checkpoint::{ModelFolder, Tensors, WeightType, read_any};
+use aquatint::checkpoint::{ModelFolder, Tensors, WeightType};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::nn::{TensorSource, UNet, UNetConfig};
 use safetensors::tensor::TensorView;
@@ -33,7 +33,7 @@ fn pipeline() -> (ModelFolder, TempDir) {
 
 #[track_caller]
 fn same(path: &Path, expected: &ModelFolder, timesteps: usize) {
-    let read = read_any(path).unwrap_or_else(|error| panic!("{error}"));
+    let read = ModelFolder::read(path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(read.unet.config(), expected.unet.config());
     assert!(read.weights == expected.weights, "{}", path.display());
     assert_eq!(read.scheduler.num_train_timesteps, timesteps);
@@ -78,7 +78,7 @@ fn every_layout_of_folders() {
     for name in ["diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin", "model.safetensors"] {
         let _ = fs::rename(at(WEIGHTS), at("unet").join(name));
         if name.ends_with(".bin") {
-            let error = read_any(&at("unet")).err().unwrap().to_string();
+            let error = ModelFolder::read(&at("unet")).err().unwrap().to_string();
             assert!(error.contains("not a zip archive"), "{error}");
         } else {
             same(&at("unet"), &model, 77);
@@ -147,7 +147,7 @@ fn halves_are_written_and_read() {
         let written = tensors(&out.join(WEIGHTS));
         assert_eq!(written.len(), model.unet.parameters().iter().count());
         assert!(written.values().all(|(found, ..)| *found == dtype));
-        let read = read_any(&out).unwrap();
+        let read = ModelFolder::read(&out).unwrap();
         let error = |(a, b): (&f32, &f32)| (a - b).abs() / a.abs().max(1e-4);
         let worst = model.weights.iter().zip(&read.weights).map(error).fold(0.0, f32::max);
         assert!(worst <= bound && (worst > 0.0 || bound == 0.0), "{of:?}: {worst}");

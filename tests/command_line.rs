@@ -107,7 +107,7 @@ fn models_that_are_not_whole() {
 fn configurations_that_do_not_fit() {
     let unet = |from, to| spoilt("unet/config.json", replace(from, to));
     sample_fails(&unet("AttnDownBlock2D", "KDownBlock2D"), &["KDownBlock2D", "config.json"]);
-    sample_fails(&unet("\"dropout\": 0", "\"dropout\": 0.5"), &["dropout", "0.5"]);
+    sample_fails(&unet("\"dropout\": 0.0", "\"dropout\": 2.5"), &["dropout", "2.5"]);
     sample_fails(&unet("\"layers_per_block\": 1", "\"layers_per_block\": 0"), &["layers_per_block", "0"]);
     sample_fails(&unet("\"layers_per_block\": 1", "\"layers_per_block\": 3"), &["is missing"]);
     sample_fails(&unet("\"norm_num_groups\": 4", "\"norm_num_groups\": 3"), &["norm_num_groups", "8"]);
