@@ -11,11 +11,11 @@ struct Parameters {
     scaled: u32, // the factor that takes the loss's scale out of the gradient follows the norm; 0: no step
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+@group(0) @binding(1) var<storage, read> gradient: array<number>;
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read_write> weight: array<f32>;
-@group(0) @binding(4) var<storage, read_write> first_moment: array<f32>;
-@group(0) @binding(5) var<storage, read_write> second_moment: array<f32>;
+@group(0) @binding(3) var<storage, read_write> weight: array<number>;
+@group(0) @binding(4) var<storage, read_write> first_moment: array<number>;
+@group(0) @binding(5) var<storage, read_write> second_moment: array<number>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -34,8 +34,8 @@ fn main(
         }
         clip *= norm[1];
     }
-    let first = group_number(group, groups) * 1024u + thread;
-    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+    let first = group_number(group, groups) * (1024u / together) + thread;
+    for (var i = first; i < min(first + 1024u / together, parameters.len / together); i += 256u) {
         var p = weight[i];
         var g = gradient[i] * clip;
         if parameters.decoupled != 0u {

@@ -4,8 +4,8 @@ struct Parameters {
     scaled: u32, // whether control says if this is a step at all
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> weight: array<f32>;
-@group(0) @binding(2) var<storage, read_write> average: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<number>;
+@group(0) @binding(2) var<storage, read_write> average: array<number>;
 @group(0) @binding(3) var<storage, read> control: array<f32>;
 
 @compute @workgroup_size(256)
@@ -18,8 +18,8 @@ fn main(
         return;
     }
     let rate = 1.0 - step.ema_decay;
-    let first = group_number(group, groups) * 1024u + thread;
-    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
+    let first = group_number(group, groups) * (1024u / together) + thread;
+    for (var i = first; i < min(first + 1024u / together, parameters.len / together); i += 256u) {
         average[i] += rate * (weight[i] - average[i]);
     }
 }

@@ -1,4 +1,4 @@
-// Normal noise of a batch of pictures. A thread makes two neighbouring elements.
+// Normal noise of a batch of pictures. A thread makes four neighbouring elements.
 struct Parameters {
     pictures: u32,
     elements: u32, // of each picture
@@ -6,7 +6,7 @@ struct Parameters {
     deviation: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read_write> noise: array<f32>;
+@group(0) @binding(1) var<storage, read_write> noise: array<number>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -15,18 +15,18 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let index = group_number(group, groups) * 256u + thread;
-    let pairs = (parameters.elements + 1u) / 2u;
-    let picture = index / pairs;
+    let quads = (parameters.elements + 3u) / 4u;
+    let picture = index / quads;
     if picture >= parameters.pictures {
         return;
     }
-    let pair = index % pairs;
+    let quad = index % quads;
     let seed = vec2<u32>(step.seed_low, step.seed_high);
     let key = picture_key(seed, parameters.purpose, step.first_picture + picture);
-    let normals = parameters.deviation * normal_pair(key, step.step, pair);
-    let first = picture * parameters.elements + 2u * pair;
-    noise[first] = normals.x;
-    if 2u * pair + 1u < parameters.elements {
-        noise[first + 1u] = normals.y;
+    let normals = parameters.deviation * normal_quad(key, step.step, quad);
+    let first = (picture * parameters.elements + 4u * quad) / together;
+    let count = min(4u, parameters.elements - 4u * quad) / together;
+    for (var i = 0u; i < count; i++) {
+        noise[first + i] = part_of(normals, i);
     }
 }

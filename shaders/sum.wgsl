@@ -15,14 +15,14 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let first = group_number(group, groups) * 1024u + thread;
-    for (var i = first; i < min(first + 1024u, parameters.len); i += 256u) {
-        var sum = f32(a[i]);
+    let first = group_number(group, groups) * (1024u / together) + thread;
+    for (var i = first; i < min(first + 1024u / together, parameters.len / together); i += 256u) {
+        var sum = number(a[i]);
         if parameters.terms == 2u {
-            sum += f32(b[i]);
+            sum += number(b[i]);
         }
         if parameters.accumulate != 0u {
-            sum += f32(out[i]);
+            sum += number(out[i]);
         }
         out[i] = real3(sum);
     }

@@ -177,7 +177,7 @@ pub fn compare_variants_in(case: &Case, device: &mut dyn Device, activations: El
         .map(|number| {
             device.force_variant(Some(number));
             let outcome = compare(case, &built, device)?;
-            let name = match built.plan.variant_names(number) {
+            let name = match device.variant_names(&built.plan, number) {
                 names if several => format!("{} [{}]", case.name, names.join(", ")),
                 _ => case.name.clone(),
             };

@@ -4,6 +4,8 @@
 //! backward calls; the finished [`plan::Plan`] runs on a [`device`]; [`nn`] builds the U-Net of a diffusers
 //! configuration from kernels.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod atomic_file;
 pub mod bench;
 pub mod check;

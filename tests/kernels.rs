@@ -2,7 +2,10 @@
 
 mod devices;
 
-use aquatint::check::{Built, Position, Tensor, build, compare_variants, compare_variants_in, run, upload};
+use aquatint::check::{
+    Built, Outcome, Position, Tensor, build, build_in, compare_variants, compare_variants_in, run, upload,
+};
+use aquatint::device::gpu::{Gpu, Options};
 use aquatint::device::{Device, Host};
 use aquatint::kernels::attention::attention;
 use aquatint::kernels::{Case, Fill, cases};
@@ -15,12 +18,15 @@ fn for_every_case(mut check: impl FnMut(&Case) -> Result<(), String>) {
     assert!(failures.is_empty(), "{} cases failed:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// All of a case's outcomes that are wrong, in one line.
+fn all_passed(outcomes: &[Outcome]) -> Result<(), String> {
+    let wrong = outcomes.iter().filter(|outcome| !outcome.passed());
+    let wrong: Vec<String> = wrong.map(|o| format!("{}: {:.2e} > {:.0e}", o.name, o.difference, o.tolerance)).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join(", ")) }
+}
+
 fn within_tolerance(case: &Case, device: &mut dyn Device) -> Result<(), String> {
-    let outcomes = compare_variants(case, device).map_err(|error| error.to_string())?;
-    match outcomes.iter().find(|outcome| !outcome.passed()) {
-        Some(wrong) => Err(format!("{}: {:.2e} > {:.0e}", wrong.name, wrong.difference, wrong.tolerance)),
-        None => Ok(()),
-    }
+    all_passed(&compare_variants(case, device).map_err(|error| error.to_string())?)
 }
 
 #[test]
@@ -82,26 +88,37 @@ fn gradients_agree_in_the_middle_of_a_graph() {
     for_every_case(|case| if differentiable(case) { gradients_agree(case, Position::MidGraph) } else { Ok(()) });
 }
 
-#[test]
-fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
-    let Some(mut guarded) = devices::gpu(aquatint::device::gpu::Options { guarded: true, ..Default::default() }) else {
-        return;
-    };
-    let mut checked = devices::gpu(aquatint::device::gpu::Options { checked: true, ..Default::default() }).unwrap();
-    for_every_case(|case| {
-        within_tolerance(case, &mut guarded)?;
-        let built = build(case, Position::Alone).map_err(|error| error.to_string())?;
+/// The same shaders twice: unchecked between guards, which is what ships, and with bounds checks.
+struct Pair {
+    guarded: Gpu,
+    checked: Gpu,
+}
+
+impl Pair {
+    fn open(open: impl Fn(Options) -> Option<Gpu>) -> Option<Self> {
+        let guarded = open(Options { guarded: true, ..Options::default() })?;
+        Some(Self { guarded, checked: open(Options { checked: true, ..Options::default() })? })
+    }
+
+    /// Every variant of a case against the twins, within its buffers, and the same bits with checks on.
+    fn agree(&mut self, case: &Case, activations: Element) -> Result<(), String> {
+        let Self { guarded, checked } = self;
+        let text = |error: aquatint::Error| error.to_string();
+        let outcomes = compare_variants_in(case, guarded, activations).map_err(text)?;
+        all_passed(&outcomes)?;
+        let built = build_in(case, Position::Alone, activations).map_err(text)?;
         for variant in guarded.variant_numbers(&built.plan) {
-            let names = built.plan.variant_names(variant);
+            let names = guarded.variant_names(&built.plan, variant);
             guarded.force_variant(Some(variant));
             checked.force_variant(Some(variant));
-            let unchecked = run(case, &built, &mut guarded).map_err(|error| error.to_string())?;
-            if !guarded.guards_are_intact().map_err(|error| error.to_string())? {
+            let unchecked = run(case, &built, guarded).map_err(text)?;
+            // Slots of halves lie between guards that are NaN in both precisions.
+            if !guarded.guards_are_intact().map_err(text)? {
                 return Err(format!("{names:?} wrote outside its buffers"));
             }
-            let with_checks = run(case, &built, &mut checked).map_err(|error| error.to_string())?;
-            built.release(&mut guarded);
-            built.release(&mut checked);
+            let with_checks = run(case, &built, checked).map_err(text)?;
+            built.release(guarded);
+            built.release(checked);
             let same = unchecked.iter().zip(&with_checks).all(|pair| match pair {
                 (Tensor::Floats(a), Tensor::Floats(b)) => {
                     a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()))
@@ -115,27 +132,19 @@ fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
         guarded.force_variant(None);
         checked.force_variant(None);
         Ok(())
-    });
+    }
 }
 
 #[test]
-fn in_half_precision_the_gpu_agrees_with_the_twins_within_its_buffers() {
-    let options = aquatint::device::gpu::Options { guarded: true, ..Default::default() };
-    let Some(mut guarded) = devices::gpu_with_half_precision(options) else { return };
-    for_every_case(|case| {
-        if !case.differentiable() {
-            return Ok(());
-        }
-        let outcomes = compare_variants_in(case, &mut guarded, Element::F16).map_err(|error| error.to_string())?;
-        // Slots of halves lie between guards that are NaN in both precisions.
-        if !guarded.guards_are_intact().map_err(|error| error.to_string())? {
-            return Err("wrote outside its buffers".into());
-        }
-        let wrong = outcomes.iter().filter(|outcome| !outcome.passed());
-        let wrong: Vec<String> =
-            wrong.map(|o| format!("{} {:.2e} > {:.0e}", o.name, o.difference, o.tolerance)).collect();
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join(", ")) }
-    });
+fn the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
+    let Some(mut pair) = Pair::open(devices::gpu) else { return };
+    for_every_case(|case| pair.agree(case, Element::F32));
+}
+
+#[test]
+fn in_half_precision_the_gpu_agrees_with_the_twins_within_its_buffers_and_with_checks_on() {
+    let Some(mut pair) = Pair::open(devices::gpu_with_half_precision) else { return };
+    for_every_case(|case| if case.differentiable() { pair.agree(case, Element::F16) } else { Ok(()) });
 }
 
 /// Sums over the tokens, before they are divided by the softmax's, that are past what half precision holds.
@@ -155,7 +164,7 @@ fn attention_over_many_tokens_does_not_overflow_in_half_precision() {
 
 #[test]
 fn dispatches_split_over_two_dimensions_give_the_same() {
-    let options = aquatint::device::gpu::Options { group_limit: Some(3), ..Default::default() };
+    let options = Options { group_limit: Some(3), ..Default::default() };
     let Some(mut split) = devices::gpu(options) else { return };
     for_every_case(|case| within_tolerance(case, &mut split));
 }

@@ -3,7 +3,7 @@
 
 use aquatint::check::{Position, build_in};
 use aquatint::kernels::cases;
-use aquatint::plan::{Access, Call, Element, Shader, Step, Variant};
+use aquatint::plan::{Access, Call, Element, Needs, Shader, Step, Variant};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 use std::collections::{BTreeSet, HashMap};
@@ -53,7 +53,8 @@ fn specialize(variant: Variant, halves: u32) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&source, name)));
     let mut capabilities = Capabilities::empty();
-    capabilities.set(Capabilities::SUBGROUP, variant.subgroups);
+    capabilities.set(Capabilities::SUBGROUP, variant.needs != Needs::Nothing);
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, matches!(variant.needs, Needs::CooperativeMatrices(_)));
     capabilities.set(Capabilities::SHADER_FLOAT16, halves != 0);
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
@@ -89,13 +90,25 @@ fn size(module: &Module, variable: &GlobalVariable) -> u32 {
     layouter[variable.ty].size
 }
 
+fn has_cooperative_matrices(module: &Module) -> bool {
+    module.types.iter().any(|(_, ty)| matches!(ty.inner, TypeInner::CooperativeMatrix { .. }))
+}
+
 #[test]
 fn every_shader_translates_to_spirv_msl_and_hlsl() {
     for (name, module, info, _) in specializations() {
         naga::back::spv::write_vec(&module, &info, &Default::default(), None)
             .unwrap_or_else(|error| panic!("{name} to SPIR-V: {error}"));
-        naga::back::msl::write_string(&module, &info, &Default::default(), &Default::default())
+        let cooperates = has_cooperative_matrices(&module);
+        // What wgpu asks of Metal before it offers them.
+        let lang_version = if cooperates { (2, 3) } else { (1, 0) };
+        let options = naga::back::msl::Options { lang_version, ..Default::default() };
+        naga::back::msl::write_string(&module, &info, &options, &Default::default())
             .unwrap_or_else(|error| panic!("{name} to MSL: {error}"));
+        if cooperates {
+            // DX12 has none, and naga no HLSL for them.
+            continue;
+        }
         // What wgpu's compiler for DX12 takes; halves are there from 6.2 on.
         let shader_model = naga::back::hlsl::ShaderModel::V6_2;
         let (options, mut text) = (naga::back::hlsl::Options { shader_model, ..Default::default() }, String::new());

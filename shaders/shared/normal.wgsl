@@ -32,3 +32,8 @@ fn normal_pair(key: vec2<u32>, step: u32, pair: u32) -> vec2<f32> {
     let sin_cos = sin_cos_of_turn((bits.y & 0xFFFFFE00u) | 0x100u);
     return radius * vec2<f32>(sin_cos.y, sin_cos.x);
 }
+
+// Elements 4 quad..4 quad + 4.
+fn normal_quad(key: vec2<u32>, step: u32, quad: u32) -> vec4<f32> {
+    return vec4<f32>(normal_pair(key, step, 2u * quad), normal_pair(key, step, 2u * quad + 1u));
+}

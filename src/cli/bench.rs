@@ -148,7 +148,7 @@ impl BenchCommand {
             .map(|number| {
                 device.force_variant(Some(number));
                 let measured = bench::measure(bench, runs, device)?;
-                let name = match plan.variant_names(number) {
+                let name = match device.variant_names(&plan, number) {
                     names if several => format!("{}[{}]", bench.name, names.join(",")),
                     _ => bench.name.clone(),
                 };

@@ -102,7 +102,7 @@ fn wrong_element(storage: &Storage) -> Error {
 
 impl<T: HostNumber> Device for Host<T> {
     fn description(&self) -> String {
-        format!("cpu: {} threads, {}", rayon::current_num_threads(), super::choice::processor_name())
+        format!("cpu: {} threads, {}", rayon::current_num_threads(), super::selection::processor_name())
     }
 
     fn available_memory(&self) -> Option<u64> {

@@ -1,17 +1,17 @@
 //! What runs plans: a GPU through wgpu, or the host's cores.
 
-mod choice;
 mod choices;
 pub mod gpu;
 mod host;
 mod resident;
+mod selection;
 
-pub use choice::{Chosen, choose, describe, find};
 pub use choices::Choices;
 pub use host::{Host, HostNumber};
+pub use selection::{Chosen, choose, describe, find};
 
 use crate::error::Result;
-use crate::plan::{Plan, Step, Storage, Variant};
+use crate::plan::{Call, Plan, Step, Storage, Variant};
 use std::time::Duration;
 
 /// A plan that a device has loaded.
@@ -73,19 +73,33 @@ pub trait Device {
         true
     }
 
-    /// The numbers to force a plan's kernels to, one after the other, to run each variant that the device runs.
-    fn variant_numbers(&self, plan: &Plan) -> Vec<usize> {
-        let runs = |number: &usize| {
-            plan.calls.iter().all(|call| {
-                let variants = call.variants();
-                self.runs(&variants[(*number).min(variants.len() - 1)])
-            })
-        };
-        if self.has_variants() { (0..plan.variants()).filter(runs).collect() } else { vec![0] }
+    /// The ways in which it can compute a call, in the kernel's order; at least one.
+    fn variants_of(&self, call: &Call) -> Vec<Variant> {
+        let mut variants = call.variants();
+        variants.retain(|variant| self.runs(variant));
+        variants
     }
 
-    /// Computes every kernel of the plans that are loaded from now on with its variant of this number (its last, if it
-    /// has fewer), whatever was chosen; `None` goes back to the choices. For tests and benchmarks.
+    /// The numbers to force a plan's kernels to, one after the other, to run each variant that the device runs.
+    fn variant_numbers(&self, plan: &Plan) -> Vec<usize> {
+        let most = || plan.calls.iter().map(|call| self.variants_of(call).len()).max().unwrap_or(1);
+        (0..if self.has_variants() { most() } else { 1 }).collect()
+    }
+
+    /// What a plan's kernels run when the device is forced to a variant of this number, where they have several.
+    fn variant_names(&self, plan: &Plan, number: usize) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for variants in plan.calls.iter().map(|call| self.variants_of(call)) {
+            let name = variants[number.min(variants.len() - 1)].name;
+            if variants.len() > 1 && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Computes every kernel of the plans that are loaded from now on with its variant of this number, of those that the
+    /// device runs (its last, if it has fewer), whatever was chosen; `None` goes back to the choices. For tests and benchmarks.
     fn force_variant(&mut self, number: Option<usize>) {
         let _ = number;
     }

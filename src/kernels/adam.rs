@@ -3,7 +3,7 @@
 
 use super::gradient_norm::chunks;
 use super::{Case, Fill, parallel};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Storage, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Storage, Twin, Value, elementwise};
 
 /// The numbers of Adam that do not change during a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +81,7 @@ impl<T: Real> Twin<T> for AdamStep {
 
 impl Kernel for AdamStep {
     fn shader(&self) -> Shader {
-        shader!("adam", "grid", "step")
+        elementwise!(self.len, "adam", "grid", "step")
     }
     fn parameters(&self) -> Vec<u32> {
         let Adam { beta1, beta2, epsilon, weight_decay, decoupled } = self.adam;

@@ -2,7 +2,7 @@
 
 use super::gradient_norm::chunks;
 use super::{Case, Fill, parallel};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Storage, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Storage, Twin, Value, elementwise};
 
 /// average += (1 - decay) (parameter - average), with the step block's decay.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ impl<T: Real> Twin<T> for Ema {
 
 impl Kernel for Ema {
     fn shader(&self) -> Shader {
-        shader!("ema", "grid", "step")
+        elementwise!(self.len, "ema", "grid", "step")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32, self.scaled.into()]

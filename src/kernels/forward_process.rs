@@ -4,7 +4,7 @@
 use super::random::{Purpose, normal, picture_key, threefry2x32};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, elementwise, shader};
 
 /// Rows of the schedule's tables, with one number a timestep: sqrt(alphas_cumprod) and sqrt(1 - alphas_cumprod).
 pub const TABLES: usize = 2;
@@ -54,7 +54,7 @@ impl<T: Real> Twin<T> for Drawn {
 
 impl Kernel for Drawn {
     fn shader(&self) -> Shader {
-        shader!("forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
+        elementwise!(self.0.elements, "forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
     }
     fn parameters(&self) -> Vec<u32> {
         self.0.parameters()
@@ -71,7 +71,7 @@ impl Kernel for Drawn {
         ]
     }
     fn groups(&self) -> usize {
-        (self.0.pictures * self.0.elements.div_ceil(2)).div_ceil(256)
+        (self.0.pictures * self.0.elements.div_ceil(4)).div_ceil(256)
     }
 }
 
@@ -165,7 +165,7 @@ pub fn add_noise(r: &mut Recorder, tables: Value, x0: Value, noise: Value, times
 pub(super) fn cases() -> Vec<Case> {
     let tables = |case: Case| case.constant(&[TABLES, 1000], Fill::Uniform(0.01, 1.0));
     let mut cases = Vec::new();
-    for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1]] {
+    for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1], [2, 7, 3, 2], [3, 20, 20, 3]] {
         let step = Step { step: 7, first_picture: 64, ..Step::seeded(99) };
         cases.push(
             tables(Case::new(format!("forward_process/drawn {shape:?}")))

@@ -2,7 +2,7 @@
 
 use super::total::{PER_PARTIAL, total};
 use super::{Case, Fill, parallel};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Storage, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Storage, Twin, Value, Variant, shader};
 
 /// Elements of a flat buffer that one dispatch binds: 64 MiB, within every device's limits.
 pub const CHUNK: usize = 1 << 24;
@@ -29,7 +29,7 @@ impl<T: Real> Twin<T> for SumOfSquares {
 
 impl Kernel for SumOfSquares {
     fn shader(&self) -> Shader {
-        shader!("sum_of_squares", "grid", "reduce")
+        shader!("sum_of_squares", "ones", "grid", "reduce")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32]
@@ -39,6 +39,14 @@ impl Kernel for SumOfSquares {
     }
     fn groups(&self) -> usize {
         self.len.div_ceil(PER_PARTIAL)
+    }
+    fn variants(&self) -> Vec<Variant> {
+        let mut variants = vec![Variant::new("one at a time", self.shader(), self.groups())];
+        if self.len.is_multiple_of(4) {
+            let fours = shader!("sum_of_squares", "fours", "grid", "reduce");
+            variants.push(Variant::new("fours", fours, self.groups()));
+        }
+        variants
     }
     fn host(&self, io: &mut Bindings<f32>) {
         let (x, partials) = (io.read(0), io.write(1));
@@ -71,7 +79,7 @@ pub fn gradient_norm(r: &mut Recorder, gradients: &Storage) -> Value {
 
 /// One element, an odd number, more than one partial sum.
 pub(super) fn cases() -> Vec<Case> {
-    [1, 33, 9001]
+    [1, 33, 9001, 8716]
         .into_iter()
         .map(|len| {
             Case::new(format!("gradient_norm/{len}")).constant(&[len], Fill::Normal(1.0)).records(move |r, v| {

@@ -1,9 +1,9 @@
 //! Matrix products: plain, batched, of transposed operands.
 
-use super::tiles::{tiles, vector_tiles};
+use super::tiles::{after_tiles, tiles, vector_tiles};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader};
+use crate::plan::{Binding, Bindings, Kernel, Needs, Real, Recorder, Shader, Target, Twin, Value, Variant, shader};
 
 /// Strides of a batch of matrices, in elements. Swapping `row` and `column` transposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,10 +160,7 @@ impl Kernel for Matmul {
     fn variants(&self) -> Vec<Variant> {
         let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
         if let Some([a_along_depth, b_along_depth]) = self.vectors() {
-            let shaders = [
-                shader!("matmul_vec4", "grid", "tile_vec4", "matmul"),
-                shader!("matmul_vec4", "grid", "tile_vec4_small", "matmul"),
-            ];
+            let shaders = after_tiles!("matmul_vec4", "grid", "matmul");
             let constants = vec![
                 ("a_along_depth", f64::from(u8::from(a_along_depth))),
                 ("b_along_depth", f64::from(u8::from(b_along_depth))),
@@ -171,7 +168,7 @@ impl Kernel for Matmul {
             variants.extend(vector_tiles(shaders, constants, |tile| self.tiles(tile)));
         }
         let lanes = shader!("matmul_lanes", "grid", "lanes", "matmul", "matmul_floats");
-        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
+        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).needing(Needs::Subgroups));
         variants
     }
     fn flops(&self) -> u64 {

@@ -4,7 +4,7 @@
 use super::Case;
 use super::Fill;
 use crate::error::Result;
-use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Step, Twin, Value, shader};
+use crate::plan::{Binding, Bindings, Element, Kernel, Real, Recorder, Shader, Step, Twin, Value, elementwise, shader};
 
 /// What a picture's numbers are drawn for. Each has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl<T: Real> Twin<T> for Normal {
 
 impl Kernel for Normal {
     fn shader(&self) -> Shader {
-        shader!("normal", "grid", "step", "threefry", "sincos", "normal")
+        elementwise!(self.elements, "normal", "grid", "step", "threefry", "sincos", "normal")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.pictures as u32, self.elements as u32, self.purpose as u32, self.deviation.to_bits()]
@@ -135,7 +135,7 @@ impl Kernel for Normal {
         vec![Binding::write(self.pictures * self.elements)]
     }
     fn groups(&self) -> usize {
-        (self.pictures * self.elements.div_ceil(2)).div_ceil(256)
+        (self.pictures * self.elements.div_ceil(4)).div_ceil(256)
     }
 }
 

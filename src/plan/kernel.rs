@@ -20,13 +20,19 @@ pub struct Shader {
 impl Shader {
     /// The text that is compiled where bit k of `halves` says that binding k (the shader's number less one) holds
     /// halves. A shader that takes them names the elements of its binding n `realn`, or `realnx4` in vectors of 4; it
-    /// converts with `f32(..)` what it reads and with `realn(..)` what it writes.
+    /// converts with `f32(..)` what it reads and with `realn(..)` what it writes. After the shared file `fours`, `realn`
+    /// is a vector itself.
     pub fn source(&self, halves: u32) -> String {
         let mut text = String::from(if halves == 0 { "" } else { "enable f16;\n" });
+        if self.names("coop_mat") {
+            text += "enable wgpu_cooperative_matrix;\n";
+        }
+        let in_fours = self.names("alias number = vec4<f32>;");
         for number in 1..=MOST_BINDINGS {
             let real = if halves >> (number - 1) & 1 == 1 { "f16" } else { "f32" };
             if self.names(&format!("real{number}")) {
-                text += &format!("alias real{number} = {real};\n");
+                let element = if in_fours { format!("vec4<{real}>") } else { real.into() };
+                text += &format!("alias real{number} = {element};\n");
                 for lanes in [2, 4].into_iter().filter(|lanes| self.names(&format!("real{number}x{lanes}"))) {
                     text += &format!("alias real{number}x{lanes} = vec{lanes}<{real}>;\n");
                 }
@@ -61,6 +67,32 @@ macro_rules! shader {
 }
 pub(crate) use shader;
 
+/// `elementwise!(len, "name", "shared one", ...)`: the shader after the shared file `fours` where `len` is a multiple of
+/// four, else after `ones`.
+macro_rules! elementwise {
+    ($len:expr, $name:literal $(, $shared:literal)*) => {
+        if $len.is_multiple_of(4) {
+            $crate::plan::shader!($name, "fours" $(, $shared)*)
+        } else {
+            $crate::plan::shader!($name, "ones" $(, $shared)*)
+        }
+    };
+}
+pub(crate) use elementwise;
+
+/// What a variant needs beside what every GPU has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Threads that hand values round, at least 8 in a subgroup.
+    Subgroups,
+    /// Subgroups of at least 32 threads that multiply matrices of this many rows and columns together, halves with sums
+    /// in single precision.
+    CooperativeMatrices(u32),
+}
+
 /// One way for a GPU to compute a kernel. All variants of a kernel have the same bindings and the same parameter block.
 #[derive(Clone, Debug)]
 pub struct Variant {
@@ -72,19 +104,26 @@ pub struct Variant {
     pub constants: Vec<(&'static str, f64)>,
     /// Workgroups in one dispatch, as for [`Kernel::groups`].
     pub groups: usize,
-    /// Whether its threads hand values round: left out where subgroups may have fewer than 8 threads.
-    pub subgroups: bool,
+    /// Left out where the device has not got it.
+    pub needs: Needs,
 }
 
 impl Variant {
     /// A shader without constants.
     pub fn new(name: &'static str, shader: Shader, groups: usize) -> Self {
-        Self { name, shader, constants: Vec::new(), groups, subgroups: false }
+        Self { name, shader, constants: Vec::new(), groups, needs: Needs::Nothing }
     }
 
-    /// The same with subgroup operations.
-    pub fn with_subgroups(self) -> Self {
-        Self { subgroups: true, ..self }
+    /// The same with a need.
+    pub fn needing(self, needs: Needs) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Whether it takes bindings of which those of these bits hold halves. Cooperative matrices take nothing else as
+    /// factors, which are every product's first two bindings.
+    pub fn takes_halves(&self, halves: u32) -> bool {
+        let multiplies_halves = matches!(self.needs, Needs::CooperativeMatrices(_));
+        self.shader.takes_halves(halves) && (!multiplies_halves || halves & 0b11 == 0b11)
     }
 }
 

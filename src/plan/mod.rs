@@ -13,8 +13,8 @@ mod sum;
 
 pub(crate) use bindings::with_bindings;
 pub use bindings::{Aligned, Bindings, HostBuffer};
-pub(crate) use kernel::shader;
-pub use kernel::{Access, Binding, Kernel, Shader, Twin, Variant};
+pub use kernel::{Access, Binding, Kernel, Needs, Shader, Twin, Variant};
+pub(crate) use kernel::{elementwise, shader};
 pub use real::Real;
 pub use recorder::{Recorder, Target, Value};
 pub use recording::{Call, Memory, Place, Plan, Region};

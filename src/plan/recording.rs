@@ -37,7 +37,7 @@ impl Call {
     /// The ways in which a GPU can compute it: those of the kernel's variants that take halves where it has them.
     pub fn variants(&self) -> Vec<Variant> {
         let mut variants = self.kernel.variants();
-        variants.retain(|variant| variant.shader.takes_halves(self.halves));
+        variants.retain(|variant| variant.takes_halves(self.halves));
         variants
     }
 
@@ -151,24 +151,6 @@ impl Plan {
     pub fn repeated(&self, times: usize) -> Self {
         let calls = self.calls.iter().cycle().take(times * self.calls.len()).cloned().collect();
         Self { calls, ..self.clone() }
-    }
-
-    /// In how many ways a GPU can run it: the most variants that one of its kernels has.
-    pub fn variants(&self) -> usize {
-        self.calls.iter().map(|call| call.variants().len()).max().unwrap_or(1)
-    }
-
-    /// What its kernels run when the device is forced to a variant of this number, where they have several.
-    pub fn variant_names(&self, number: usize) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for call in &self.calls {
-            let variants = call.variants();
-            let name = variants[number.min(variants.len() - 1)].name;
-            if variants.len() > 1 && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
     }
 
     /// What it needs.

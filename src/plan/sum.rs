@@ -1,7 +1,7 @@
 //! The tape's own operation: the sum of the gradients of a value that was used twice. It is also the network's
 //! residual addition.
 
-use super::kernel::{Binding, Kernel, Shader, Twin, shader};
+use super::kernel::{Binding, Kernel, Shader, Twin, elementwise};
 use super::{Bindings, Real, Recorder, Value};
 use crate::error::{Error, Result};
 use crate::parallel::for_elements;
@@ -35,7 +35,7 @@ impl<T: Real> Twin<T> for Sum {
 
 impl Kernel for Sum {
     fn shader(&self) -> Shader {
-        shader!("sum", "grid")
+        elementwise!(self.len, "sum", "grid")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32, self.terms as u32, self.accumulate.into()]

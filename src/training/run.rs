@@ -312,17 +312,14 @@ impl Run {
         state.write(&self.folder, self.trainer.unet().parameters())?;
         let training = self.config.training.clone();
         let batch = training.train_batch_size;
-        let picture = self.dataset.picture_len();
-        let mut pictures = vec![0.0; batch * picture];
+        let mut pictures = vec![0.0; batch * self.dataset.picture_len()];
         let mut labels = vec![0; batch];
+        self.batch(self.step, &mut pictures, &mut labels);
         while self.step < training.max_train_steps {
-            for (index, picture) in pictures.chunks_exact_mut(picture).enumerate() {
-                let position = self.step * batch + index;
-                let number = self.order.picture(position);
-                self.dataset.picture(number, training.random_flip && self.order.is_flipped(position), picture);
-                labels[index] = self.dataset.labels.as_ref().map_or(0, |labels| labels[number]);
-            }
-            let loss = self.trainer.step(device, self.step, &pictures, &labels)?;
+            self.trainer.begin(device, self.step, &pictures, &labels)?;
+            // While a GPU is busy with this one.
+            self.batch(self.step + 1, &mut pictures, &mut labels);
+            let loss = self.trainer.finish(device, self.step)?;
             self.losses.push(loss);
             self.step += 1;
             tell(Progress::Step { done: self.step, loss });
@@ -334,6 +331,17 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// The pictures and labels of a step.
+    fn batch(&mut self, step: usize, pictures: &mut [f32], labels: &mut [u32]) {
+        let flips = self.config.training.random_flip;
+        for (index, picture) in pictures.chunks_exact_mut(self.dataset.picture_len()).enumerate() {
+            let position = step * labels.len() + index;
+            let number = self.order.picture(position);
+            self.dataset.picture(number, flips && self.order.is_flipped(position), picture);
+            labels[index] = self.dataset.labels.as_ref().map_or(0, |labels| labels[number]);
+        }
     }
 
     /// Writes the folder: pictures, model, and last, which is the commit, the state.

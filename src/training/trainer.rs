@@ -60,6 +60,8 @@ pub struct Trainer {
     norm: Storage,
     plan: Plan,
     loaded: Option<PlanId>,
+    /// What the scale was before the step that was begun.
+    before: Option<ScaleState>,
 }
 
 impl Trainer {
@@ -128,7 +130,22 @@ impl Trainer {
         let (loss, norm) = (r.export("loss", loss), r.export("gradient norm", norm));
         let plan = r.finish();
         let config = config.clone();
-        Ok(Self { config, unet, state, ema, pictures, labels, one, tables, mixed, loss, norm, plan, loaded: None })
+        Ok(Self {
+            config,
+            unet,
+            state,
+            ema,
+            pictures,
+            labels,
+            one,
+            tables,
+            mixed,
+            loss,
+            norm,
+            plan,
+            loaded: None,
+            before: None,
+        })
     }
 
     /// The network.
@@ -192,18 +209,20 @@ impl Trainer {
         self.plan.storages().for_each(|storage| device.release(storage));
     }
 
-    /// The numbers of a step: `n` is 0 for the first. As with PyTorch's GradScaler, Adam's moments know nothing of the
-    /// steps before that were skipped.
+    /// The numbers of a step: `n` is 0 for the first. As with PyTorch's GradScaler, the steps before that were skipped do
+    /// not count, in Adam's moments, in the warm-up and in the average: only the numbers that are drawn go on.
     fn step_block(&self, n: usize, skipped: usize) -> Step {
         let training = &self.config.training;
-        let warm = (n + 1) as f64 / training.lr_warmup_steps.max(1) as f64;
+        let taken = n.saturating_sub(skipped);
+        let warm = (taken + 1) as f64 / training.lr_warmup_steps.max(1) as f64;
         // As diffusers' EMAModel: no average after the first step, (1 + n) / (10 + n) until the limit is reached.
-        let ema_decay = if n == 0 { 0.0 } else { ((1 + n) as f64 / (10 + n) as f64).min(training.ema_max_decay) };
+        let growing = (1 + taken) as f64 / (10 + taken) as f64;
+        let ema_decay = if taken == 0 { 0.0 } else { growing.min(training.ema_max_decay) };
         Step {
             step: n as u32,
             learning_rate: (training.learning_rate * warm.min(1.0)) as f32,
-            bias_correction1: bias_correction(training.adam_beta1, n.saturating_sub(skipped)),
-            bias_correction2: bias_correction(training.adam_beta2, n.saturating_sub(skipped)),
+            bias_correction1: bias_correction(training.adam_beta1, taken),
+            bias_correction2: bias_correction(training.adam_beta2, taken),
             ema_decay: ema_decay as f32,
             clip_norm: training.max_grad_norm.min(f32::MAX),
             ..Step::seeded(training.seed)
@@ -213,9 +232,18 @@ impl Trainer {
     /// Takes step `n` on a batch, NHWC in [-1, 1], and returns the loss.
     ///
     /// # Errors
-    /// The device's; [`Input`](Error::Input) if the loss is not finite, with what to try, or in mixed precision the
-    /// gradient at the smallest scale of the loss.
+    /// Those of [`Trainer::begin`] and [`Trainer::finish`].
     pub fn step(&mut self, device: &mut dyn Device, n: usize, pictures: &[f32], labels: &[u32]) -> Result<f32> {
+        self.begin(device, n, pictures, labels)?;
+        self.finish(device, n)
+    }
+
+    /// Begins step `n` on a batch, NHWC in [-1, 1]. A GPU works on it until [`Trainer::finish`]; the batch may be written
+    /// over meanwhile.
+    ///
+    /// # Errors
+    /// The device's; [`Input`](Error::Input) if the batch is not what the network takes.
+    pub fn begin(&mut self, device: &mut dyn Device, n: usize, pictures: &[f32], labels: &[u32]) -> Result<()> {
         let plan = self.loaded.ok_or_else(|| Error::Device("the trainer is not loaded".into()))?;
         if pictures.len() != self.pictures.len() {
             let (found, expected) = (pictures.len(), self.pictures.len());
@@ -229,8 +257,17 @@ impl Trainer {
             }
             device.upload_integers(&self.labels, 0, labels)?;
         }
-        let before = self.scale_state(device)?;
-        device.run(plan, &self.step_block(n, before.map_or(0, |state| state.skipped)))?;
+        self.before = self.scale_state(device)?;
+        device.run(plan, &self.step_block(n, self.before.map_or(0, |state| state.skipped)))
+    }
+
+    /// Waits for step `n`, which was [begun](Trainer::begin), and returns its loss.
+    ///
+    /// # Errors
+    /// The device's; [`Input`](Error::Input) if the loss is not finite, with what to try, or in mixed precision the
+    /// gradient at the smallest scale of the loss.
+    pub fn finish(&mut self, device: &mut dyn Device, n: usize) -> Result<f32> {
+        let before = self.before;
         let loss = device.download(&self.loss)?[0];
         if let Some(mixed) = &mut self.mixed {
             mixed.state = None;

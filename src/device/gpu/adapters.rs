@@ -1,7 +1,7 @@
 //! What GPUs there are.
 
 use crate::error::{Error, Result};
-use wgpu::{Backends, DeviceType, Features};
+use wgpu::{Backends, CooperativeScalarType, DeviceType, Features};
 
 /// A GPU, or a software driver that stands in for one.
 pub struct Adapter {
@@ -100,13 +100,48 @@ impl Adapter {
         if self.info.subgroup_min_size >= 8 { self.adapter.features() & Features::SUBGROUP } else { Features::empty() }
     }
 
+    /// Rows and columns of the square matrices of halves that a subgroup of at least 32 threads multiplies together, with
+    /// sums in single precision.
+    pub(super) fn matrices(&self) -> Vec<u32> {
+        let needed = Features::SHADER_F16 | Features::SUBGROUP | Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        if !self.adapter.features().contains(needed) || self.info.subgroup_min_size < 32 {
+            return Vec::new();
+        }
+        let (half, single) = (CooperativeScalarType::F16, CooperativeScalarType::F32);
+        let shapes = self.adapter.cooperative_matrix_properties();
+        let has = |side: &u32| {
+            shapes.iter().any(|shape| {
+                [shape.m_size, shape.n_size, shape.k_size] == [*side; 3]
+                    && (shape.ab_type, shape.cr_type) == (half, single)
+            })
+        };
+        [8, 16].into_iter().filter(has).collect()
+    }
+
     /// Opens it with all of its limits.
     pub(super) fn request_device(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
+        if self.matrices().is_empty() {
+            return self.request_with(Features::empty());
+        }
+        // What is experimental is no reason to fail.
+        self.request_with(Features::EXPERIMENTAL_COOPERATIVE_MATRIX).or_else(|_| self.request_with(Features::empty()))
+    }
+
+    fn request_with(&self, experimental: Features) -> Result<(wgpu::Device, wgpu::Queue)> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("aquatint"),
             required_features: self.adapter.features() & (Features::TIMESTAMP_QUERY | Features::SHADER_F16)
-                | self.subgroups(),
+                | self.subgroups()
+                | experimental,
             required_limits: self.adapter.limits(),
+            // SAFETY: the one experimental feature that is asked for, cooperative matrices, is used by our own shaders
+            // alone, within bounds that their workgroup memory has by its type; tuning compares what they compute with
+            // the portable shader before it takes them.
+            experimental_features: if experimental.is_empty() {
+                wgpu::ExperimentalFeatures::disabled()
+            } else {
+                unsafe { wgpu::ExperimentalFeatures::enabled() }
+            },
             // Buffers of their own size, not carved from large blocks: the plan has made them few and large.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()

@@ -12,7 +12,7 @@ pub use adapters::{Adapter, adapters};
 
 use super::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
-use crate::plan::{Call, Element, Plan, Step, Storage, Variant};
+use crate::plan::{Call, Element, Needs, Plan, Step, Storage, Variant};
 use buffers::Buffers;
 use commands::Loaded;
 use pipelines::Pipelines;
@@ -40,6 +40,8 @@ pub struct Gpu {
     queue: wgpu::Queue,
     description: String,
     on_host_memory: bool,
+    /// Rows and columns of the cooperative matrices that it multiplies.
+    matrices: Vec<u32>,
     buffers: Buffers,
     pipelines: Pipelines,
     plans: Vec<Option<Loaded>>,
@@ -59,6 +61,7 @@ impl Gpu {
     /// [`Device`](Error::Device) if the driver refuses.
     pub fn open(adapter: &Adapter, options: Options) -> Result<Self> {
         let (device, queue) = adapter.request_device()?;
+        let cooperates = device.features().contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
         let failure = Arc::new(Mutex::new(None));
         let keep = |failure: &Arc<Mutex<Option<Error>>>, error: Error| {
             if let Ok(mut failure) = failure.lock() {
@@ -76,6 +79,7 @@ impl Gpu {
         Ok(Self {
             description: adapter.description(),
             on_host_memory: adapter.is_software(),
+            matrices: if cooperates { adapter.matrices() } else { Vec::new() },
             buffers: Buffers::new(&device, options.guarded),
             pipelines: Pipelines::new(&device, options),
             device,
@@ -115,8 +119,12 @@ impl Gpu {
 }
 
 /// Whether the device has what a variant needs; the first of a kernel's variants needs nothing.
-fn can_run(device: &wgpu::Device, variant: &Variant) -> bool {
-    !variant.subgroups || device.features().contains(wgpu::Features::SUBGROUP)
+fn can_run(device: &wgpu::Device, matrices: &[u32], variant: &Variant) -> bool {
+    match variant.needs {
+        Needs::Nothing => true,
+        Needs::Subgroups => device.features().contains(wgpu::Features::SUBGROUP),
+        Needs::CooperativeMatrices(side) => matrices.contains(&side),
+    }
 }
 
 /// Runs `make` and turns what the driver refuses in it into an error.
@@ -208,14 +216,15 @@ impl Device for Gpu {
         }
         let missing: Vec<Storage> = plan.storages().filter(|s| !self.buffers.contains(s)).cloned().collect();
         let loaded = (missing.iter().try_for_each(|storage| self.allocate(storage))).and_then(|()| {
-            let Self { device, queue, buffers, pipelines, choices, forced, .. } = self;
+            let Self { device, queue, buffers, pipelines, choices, forced, matrices, .. } = self;
             let compile = |call: &Call| {
                 let mut variants = call.variants();
+                variants.retain(|variant| can_run(device, matrices, variant));
                 let mut variant = match forced {
                     Some(number) => variants[(*number).min(variants.len() - 1)].clone(),
                     None => choices.variant_of(call),
                 };
-                if !can_run(device, &variant) {
+                if !can_run(device, matrices, &variant) {
                     variant = variants.swap_remove(0);
                 }
                 let pipeline = pipelines.get(device, call, &variant)?;
@@ -251,7 +260,7 @@ impl Device for Gpu {
     }
 
     fn runs(&self, variant: &Variant) -> bool {
-        can_run(&self.device, variant)
+        can_run(&self.device, &self.matrices, variant)
     }
 
     fn has_half_precision(&self) -> bool {

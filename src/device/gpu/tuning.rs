@@ -20,7 +20,7 @@ const CALLS: u32 = 256;
 fn open_choices<'a>(gpu: &Gpu, plans: &[&'a Plan]) -> Vec<&'a Call> {
     let mut seen = BTreeSet::new();
     let mut open: Vec<&Call> = (plans.iter().flat_map(|plan| &plan.calls))
-        .filter(|call| call.variants().len() > 1 && !gpu.choices.has(call) && seen.insert(call.key()))
+        .filter(|call| gpu.variants_of(call).len() > 1 && !gpu.choices.has(call) && seen.insert(call.key()))
         .collect();
     open.sort_by_key(|call| std::cmp::Reverse(call.kernel.flops()));
     open
@@ -33,9 +33,9 @@ pub(super) fn tune(gpu: &mut Gpu, plans: &[&Plan], watch: &mut dyn FnMut(usize, 
     let mut measured = Choices::default();
     let mut winners: Vec<(&'static str, &'static str)> = Vec::new();
     for (done, call) in open.iter().enumerate() {
-        let mut variants = call.variants();
+        let mut variants = gpu.variants_of(call);
         let kernel = call.kernel.shader().name;
-        let best = if begun.elapsed() < BUDGET { fastest(gpu, call, &variants, begun)? } else { None };
+        let best = if begun.elapsed() < BUDGET { fastest(gpu, call, variants.len(), begun)? } else { None };
         // Out of time, or no room to try it: what won most often for the other sizes of this kernel.
         let guess = || most_frequent(&winners, kernel, &variants);
         let chosen = variants.swap_remove(best.unwrap_or_else(guess));
@@ -155,16 +155,13 @@ fn close(found: &[f32], expected: &[f32]) -> bool {
 
 /// The number of the variant that took the least time. One that the driver refuses or computes wrongly is passed over;
 /// `None` if there is no room to try them.
-fn fastest(gpu: &mut Gpu, call: &Call, variants: &[Variant], begun: Instant) -> Result<Option<usize>> {
+fn fastest(gpu: &mut Gpu, call: &Call, variants: usize, begun: Instant) -> Result<Option<usize>> {
     let mut trial = Trial::new(call);
     let mut best: Option<(usize, Duration)> = None;
     let mut refused = None;
-    for (number, variant) in variants.iter().enumerate() {
+    for number in 0..variants {
         if best.is_some() && begun.elapsed() >= BUDGET {
             break;
-        }
-        if !gpu.runs(variant) {
-            continue;
         }
         let forced = gpu.forced.replace(number);
         let time = trial.time(gpu, best.map(|(_, time)| time));

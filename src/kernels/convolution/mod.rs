@@ -5,10 +5,10 @@ mod host;
 mod winograd;
 
 use super::sum_rows::sum_rows;
-use super::tiles::{tiles, vector_tiles};
+use super::tiles::{after_tiles, tiles, vector_tiles};
 use super::{Case, Fill, Geometry, parallel};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Target, Twin, Value, Variant, shader};
+use crate::plan::{Binding, Bindings, Kernel, Needs, Real, Recorder, Shader, Target, Twin, Value, Variant, shader};
 
 /// Calls `term(output element, input element, weight element)` for every product of the convolution.
 fn for_each_term(g: &Geometry, mut term: impl FnMut(usize, usize, usize)) {
@@ -91,10 +91,7 @@ impl Kernel for Forward {
         let g = &self.geometry;
         let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
         if g.has_channels_in_fours() {
-            let shaders = [
-                shader!("convolution_forward_vec4", "grid", "geometry", "convolution_forward_sizes", "tile_vec4"),
-                shader!("convolution_forward_vec4", "grid", "geometry", "convolution_forward_sizes", "tile_vec4_small"),
-            ];
+            let shaders = after_tiles!("convolution_forward_vec4", "grid", "geometry", "convolution_forward_sizes");
             variants.extend(vector_tiles(shaders, Vec::new(), |tile| self.tiles(tile)));
         }
         if g.outputs <= 4 && g.inputs.is_multiple_of(4) {
@@ -108,7 +105,7 @@ impl Kernel for Forward {
             }));
         }
         let lanes = shader!("convolution_forward_lanes", "grid", "geometry", "convolution_forward_sizes", "lanes", "convolution_forward");
-        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
+        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).needing(Needs::Subgroups));
         variants
     }
     fn flops(&self) -> u64 {
@@ -171,14 +168,11 @@ impl Kernel for GradInput {
         let g = &self.geometry;
         let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
         if g.has_channels_in_fours() {
-            let shaders = [
-                shader!("convolution_grad_input_vec4", "grid", "geometry", "tile_vec4"),
-                shader!("convolution_grad_input_vec4", "grid", "geometry", "tile_vec4_small"),
-            ];
+            let shaders = after_tiles!("convolution_grad_input_vec4", "grid", "geometry");
             variants.extend(vector_tiles(shaders, Vec::new(), |tile| self.tiles(tile)));
         }
         let lanes = shader!("convolution_grad_input_lanes", "grid", "geometry", "lanes", "convolution_grad_input");
-        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
+        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).needing(Needs::Subgroups));
         variants
     }
     fn flops(&self) -> u64 {
@@ -248,15 +242,12 @@ impl Kernel for GradWeight {
         let g = &self.geometry;
         let mut variants = vec![Variant::new("tile", self.shader(), self.groups())];
         if g.has_channels_in_fours() && g.out_width().is_multiple_of(4) {
-            let shaders = [
-                shader!("convolution_grad_weight_vec4", "grid", "geometry", "convolution_grad_weight_sizes", "tile_vec4"),
-                shader!("convolution_grad_weight_vec4", "grid", "geometry", "convolution_grad_weight_sizes", "tile_vec4_small"),
-            ];
+            let shaders = after_tiles!("convolution_grad_weight_vec4", "grid", "geometry", "convolution_grad_weight_sizes");
             let constants = vec![("out_height", g.out_height() as f64), ("out_width", g.out_width() as f64)];
             variants.extend(vector_tiles(shaders, constants, |tile| self.tiles(tile)));
         }
         let lanes = shader!("convolution_grad_weight_lanes", "grid", "geometry", "convolution_grad_weight_sizes", "lanes", "convolution_grad_weight");
-        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).with_subgroups());
+        variants.push(Variant::new("lanes", lanes, self.tiles([32, 16])).needing(Needs::Subgroups));
         variants
     }
     fn flops(&self) -> u64 {
