@@ -110,7 +110,7 @@ def write_folder(case, folder):
     pipeline = folder / "pipeline"
     stored.save_pretrained(
         pipeline / "unet", safe_serialization="bin" not in layout,
-        max_shard_size="40KB" if layout.startswith("sharded") else "10GB")
+        max_shard_size="16KB" if layout.startswith("sharded") else "10GB")
     scheduler.save_pretrained(pipeline / "scheduler")
     unet.float()
     index = {"_class_name": "DDPMPipeline", "_diffusers_version": diffusers.__version__,
