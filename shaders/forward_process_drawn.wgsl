@@ -6,7 +6,7 @@ struct Parameters {
     timesteps: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> tables: array<f32>; // sqrt(abar_t), then sqrt(1 - abar_t)
+@group(0) @binding(1) var<storage, read> tables: array<f32>; // [table 6][t]
 @group(0) @binding(2) var<storage, read> x0: array<number>;
 @group(0) @binding(3) var<storage, read_write> noisy: array<number>;
 @group(0) @binding(4) var<storage, read_write> noise: array<number>;
@@ -30,8 +30,8 @@ fn main(
     let timestep_key = picture_key(seed, TRAINING_TIMESTEP, picture_number);
     let timestep = threefry2x32(timestep_key, vec2<u32>(step.step, 0u)).x % parameters.timesteps;
     let normals = normal_quad(picture_key(seed, TRAINING_NOISE, picture_number), step.step, quad);
-    let signal = tables[timestep];
-    let deviation = tables[parameters.timesteps + timestep];
+    let signal = sqrt(tables[parameters.timesteps + timestep]);
+    let deviation = sqrt(tables[2u * parameters.timesteps + timestep]);
     let first = (picture * parameters.elements + 4u * quad) / together;
     let count = min(4u, parameters.elements - 4u * quad) / together;
     for (var i = 0u; i < count; i++) {

@@ -5,7 +5,7 @@ struct Parameters {
     timesteps: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> tables: array<f32>; // sqrt(abar_t), then sqrt(1 - abar_t)
+@group(0) @binding(1) var<storage, read> tables: array<f32>; // [table 6][t]
 @group(0) @binding(2) var<storage, read> x0: array<f32>;
 @group(0) @binding(3) var<storage, read> noise: array<f32>;
 @group(0) @binding(4) var<storage, read> timesteps: array<f32>;
@@ -21,8 +21,8 @@ fn main(
     let len = parameters.pictures * parameters.elements;
     for (var i = first; i < min(first + 1024u, len); i += 256u) {
         let timestep = u32(timesteps[i / parameters.elements]);
-        let signal = tables[timestep];
-        let deviation = tables[parameters.timesteps + timestep];
+        let signal = sqrt(tables[parameters.timesteps + timestep]);
+        let deviation = sqrt(tables[2u * parameters.timesteps + timestep]);
         noisy[i] = signal * x0[i] + deviation * noise[i];
     }
 }

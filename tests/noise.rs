@@ -5,8 +5,9 @@
 mod devices;
 
 use aquatint::device::{Device, Host};
-use aquatint::kernels::forward_process::{TABLES, forward_process};
+use aquatint::kernels::forward_process::forward_process;
 use aquatint::kernels::random::{Purpose, normal_noise, random_bits};
+use aquatint::kernels::schedule_tables::TABLES;
 use aquatint::plan::{Recorder, Step, Storage};
 
 /// Standard deviations that a statistic may be off.

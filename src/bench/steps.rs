@@ -3,7 +3,7 @@
 use super::networks::Reference;
 use super::{Bench, Options, Work, any_step};
 use crate::device::Device;
-use crate::diffusion::{Chain, ChainOptions, NoiseSchedule, Sampler, SchedulerConfig, StepNoise};
+use crate::diffusion::{Chain, ChainOptions, Sampler, SchedulerConfig, StepNoise};
 use crate::error::Result;
 use crate::kernels::{Fill, Input, loss_scale};
 use crate::nn::{Network, Recompute, UNet};
@@ -48,7 +48,6 @@ pub(super) fn train(network: &Reference, batch: usize, options: &Options) -> Res
     };
     let trainer = Trainer::new(&config, network.size())?;
     let plan = trainer.plan().clone();
-    let tables = NoiseSchedule::new(&config.scheduler).tables();
     let prepare = move |device: &mut dyn Device| {
         let weights = trainer.unet().parameters().initialize(0);
         for storage in trainer.plan().storages() {
@@ -57,7 +56,6 @@ pub(super) fn train(network: &Reference, batch: usize, options: &Options) -> Res
                 "pictures" => upload(device, storage, Fill::Uniform(-1.0, 1.0))?,
                 "loss scale" => device.upload(storage, 0, &loss_scale::INITIAL)?,
                 "one" => device.upload(storage, 0, &[1.0])?,
-                "noise schedule" => device.upload(storage, 0, &tables)?,
                 _ => {}
             }
         }

@@ -2,6 +2,7 @@
 //! schedule derives its single-precision numbers from these.
 
 use super::{BetaSchedule, SchedulerConfig};
+use crate::kernels::schedule_tables::{ClosedForm, ScheduleTables, Table, tables_of_betas};
 
 /// What a schedule's betas are clipped at where alphas_cumprod is given in closed form (Nichol & Dhariwal 2021).
 const MOST_BETA: f64 = 0.999;
@@ -31,16 +32,22 @@ impl NoiseSchedule {
     }
 
     fn from_betas(betas: Vec<f64>) -> Self {
-        let (mut signal, mut noise) = (1.0, 0.0);
-        let (mut alphas_cumprod, mut one_minus_alphas_cumprod) = (Vec::new(), Vec::new());
-        for beta in &betas {
-            signal *= 1.0 - beta;
-            // 1 - (1 - beta)(1 - u) = beta + (1 - beta) u: no cancellation for small t.
-            noise = beta + (1.0 - beta) * noise;
-            alphas_cumprod.push(signal);
-            one_minus_alphas_cumprod.push(noise);
-        }
+        let tables = tables_of_betas(&betas);
+        let row = |table: Table| tables[table as usize * betas.len()..][..betas.len()].to_vec();
+        let (alphas_cumprod, one_minus_alphas_cumprod) = (row(Table::AlphasCumprod), row(Table::OneMinusAlphasCumprod));
         Self { betas, alphas_cumprod, one_minus_alphas_cumprod }
+    }
+
+    /// The kernel that computes this configuration's tables on the device, if there is one.
+    pub fn on_device(config: &SchedulerConfig) -> Option<ScheduleTables> {
+        let schedule = match config.beta_schedule {
+            BetaSchedule::Linear => ClosedForm::Linear,
+            BetaSchedule::ScaledLinear => ClosedForm::ScaledLinear,
+            BetaSchedule::SquaredCosine => ClosedForm::SquaredCosine,
+            _ => return None,
+        };
+        let plain = config.trained_betas.is_none() && !config.rescale_betas_zero_snr;
+        plain.then(|| closed_form(config, schedule))
     }
 
     /// Number of timesteps.
@@ -48,23 +55,29 @@ impl NoiseSchedule {
         self.betas.len()
     }
 
-    /// What [`forward_process`](crate::kernels::forward_process) reads: sqrt(alphas_cumprod), then
-    /// sqrt(1 - alphas_cumprod).
+    /// All tables, `[6, timesteps]`, for a schedule that [`schedule_tables`](crate::kernels::schedule_tables) does not
+    /// compute on the device.
     pub fn tables(&self) -> Vec<f32> {
-        let both = self.alphas_cumprod.iter().chain(&self.one_minus_alphas_cumprod);
-        both.map(|variance| variance.sqrt() as f32).collect()
+        tables_of_betas(&self.betas).into_iter().map(|value| value as f32).collect()
     }
+}
+
+fn closed_form(config: &SchedulerConfig, schedule: ClosedForm) -> ScheduleTables {
+    let SchedulerConfig { num_train_timesteps: timesteps, beta_start, beta_end, .. } = *config;
+    ScheduleTables { schedule, timesteps, beta_start, beta_end }
 }
 
 fn betas(config: &SchedulerConfig) -> Vec<f64> {
     let steps = config.num_train_timesteps;
     let (start, end) = (f64::from(config.beta_start), f64::from(config.beta_end));
-    let line = |start: f64, end: f64, t: usize| start + (end - start) * t as f64 / (steps - 1).max(1) as f64;
     let beta = |t: usize| match config.beta_schedule {
-        BetaSchedule::Linear => line(start, end, t),
-        BetaSchedule::ScaledLinear => line(start.sqrt(), end.sqrt(), t).powi(2),
-        BetaSchedule::Sigmoid => start + (end - start) / (1.0 + (-line(-6.0, 6.0, t)).exp()),
-        BetaSchedule::SquaredCosine => from_alphas_cumprod(squared_cosine, t, steps),
+        BetaSchedule::Linear => closed_form(config, ClosedForm::Linear).beta_and_alpha::<f64>(t)[0],
+        BetaSchedule::ScaledLinear => closed_form(config, ClosedForm::ScaledLinear).beta_and_alpha::<f64>(t)[0],
+        BetaSchedule::SquaredCosine => closed_form(config, ClosedForm::SquaredCosine).beta_and_alpha::<f64>(t)[0],
+        BetaSchedule::Sigmoid => {
+            let part = t as f64 / (steps - 1).max(1) as f64;
+            start + (end - start) / (1.0 + (6.0 - 12.0 * part).exp())
+        }
         BetaSchedule::Laplace => from_alphas_cumprod(laplace, t, steps),
         BetaSchedule::Exponential => from_alphas_cumprod(|u| (-12.0 * u).exp(), t, steps),
     };
@@ -75,11 +88,6 @@ fn betas(config: &SchedulerConfig) -> Vec<f64> {
 fn from_alphas_cumprod(alphas_cumprod: impl Fn(f64) -> f64, t: usize, steps: usize) -> f64 {
     let at = |t: usize| alphas_cumprod(t as f64 / steps as f64);
     (1.0 - at(t + 1) / at(t)).min(MOST_BETA)
-}
-
-/// Nichol & Dhariwal 2021, eq. 17.
-fn squared_cosine(u: f64) -> f64 {
-    ((u + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2)
 }
 
 /// Signal-to-noise ratios distributed as Laplace's density, as diffusers has it.

@@ -2,12 +2,10 @@
 //! they are used, or given.
 
 use super::random::{Purpose, normal, picture_key, threefry2x32};
+use super::schedule_tables::{TABLES, Table};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Step, Twin, Value, elementwise, shader};
-
-/// Rows of the schedule's tables, with one number a timestep: sqrt(alphas_cumprod) and sqrt(1 - alphas_cumprod).
-pub const TABLES: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
@@ -23,7 +21,8 @@ impl Sizes {
     }
 
     fn noisy<T: Real>(&self, tables: &[T], timestep: usize, x0: T, noise: T) -> T {
-        tables[timestep] * x0 + tables[self.timesteps + timestep] * noise
+        let at = |table: Table| tables[table as usize * self.timesteps + timestep];
+        at(Table::AlphasCumprod).sqrt() * x0 + at(Table::OneMinusAlphasCumprod).sqrt() * noise
     }
 }
 

@@ -53,6 +53,7 @@ registry! {
     residual,
     sampler_step,
     scale,
+    schedule_tables,
     silu,
     softmax,
     sum_rows,

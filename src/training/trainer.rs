@@ -6,10 +6,11 @@ use crate::diffusion::{NoiseSchedule, PredictionType};
 use crate::error::{Error, Result};
 use crate::kernels::adam::{Adam, OptimizerState, adam_step_over, bias_correction};
 use crate::kernels::ema::ema_step_scaled;
-use crate::kernels::forward_process::{TABLES, forward_process};
+use crate::kernels::forward_process::forward_process;
 use crate::kernels::gradient_norm::gradient_norm;
 use crate::kernels::loss_scale;
 use crate::kernels::mse::mse;
+use crate::kernels::schedule_tables::{TABLES, schedule_tables};
 use crate::nn::{Network, UNet};
 use crate::plan::{Element, Plan, Recorder, Step, Storage};
 
@@ -53,7 +54,8 @@ pub struct Trainer {
     pictures: Storage,
     labels: Storage,
     one: Storage,
-    tables: Storage,
+    /// The noise schedule's tables, where the device does not compute them.
+    tables: Option<Storage>,
     /// In mixed precision: the weights' copy, and the scale of the loss with what it is told by.
     mixed: Option<Mixed>,
     loss: Storage,
@@ -86,8 +88,6 @@ impl Trainer {
         let pictures = Storage::f32("pictures", shape.iter().product());
         let labels = Storage::u32("labels", batch);
         let one = Storage::f32("one", 1);
-        let timesteps = config.scheduler.num_train_timesteps;
-        let tables = Storage::f32("noise schedule", TABLES * timesteps);
 
         let mixed = (training.precision == Precision::Mixed).then(|| Mixed {
             halves: Storage::f16("weights in half precision", unet.parameters().len()),
@@ -100,7 +100,15 @@ impl Trainer {
             loss_scale::copy_weights(&mut r, &state.parameters, halves);
             r.set_activations(Element::F16);
         }
-        let table_values = r.input(&tables, &[TABLES, timesteps]);
+        let (tables, table_values) = match NoiseSchedule::on_device(&config.scheduler) {
+            Some(schedule) => (None, schedule_tables(&mut r, schedule)),
+            None => {
+                let timesteps = config.scheduler.num_train_timesteps;
+                let tables = Storage::f32("noise schedule", TABLES * timesteps);
+                let values = r.input(&tables, &[TABLES, timesteps]);
+                (Some(tables), values)
+            }
+        };
         let x0 = r.input(&pictures, &shape);
         let noisy = forward_process(&mut r, table_values, x0)?;
         let label_value = config.unet.classes().map(|_| r.input(&labels, &[batch]));
@@ -197,7 +205,9 @@ impl Trainer {
             mixed.state = None;
             device.upload(&mixed.scale, 0, &loss_scale::INITIAL)?;
         }
-        device.upload(&self.tables, 0, &NoiseSchedule::new(&self.config.scheduler).tables())?;
+        if let Some(tables) = &self.tables {
+            device.upload(tables, 0, &NoiseSchedule::new(&self.config.scheduler).tables())?;
+        }
         device.upload(&self.one, 0, &[1.0])
     }
 
