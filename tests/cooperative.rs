@@ -116,6 +116,7 @@ fn with_matrices(call: &Call, side: u32) -> Option<Call> {
 }
 
 #[test]
+#[ignore = "long: make test-long"]
 fn shaders_with_cooperative_matrices_agree_with_the_twins() {
     /// As for every case in half precision: see `check`.
     const TOLERANCE: f64 = 2e-3;

@@ -30,6 +30,12 @@ fn within_tolerance(case: &Case, device: &mut dyn Device) -> Result<(), String> 
 }
 
 #[test]
+fn cases_have_names_of_their_own() {
+    let mut names = std::collections::HashSet::new();
+    for_every_case(|case| names.insert(case.name.clone()).then_some(()).ok_or("a second case of this name".into()));
+}
+
+#[test]
 fn the_host_agrees_with_the_twins() {
     for_every_case(|case| within_tolerance(case, &mut Host::<f32>::new()));
 }

@@ -43,15 +43,23 @@ impl ModelFolder {
     /// # Errors
     /// [`Io`](Error::Io) or [`Input`](Error::Input) naming the file, the key or the tensor that does not fit.
     pub fn read(path: &Path) -> Result<Self> {
-        let files = ModelFiles::find(path)?;
-        let scheduler = match &files.scheduler {
-            Some(path) => SchedulerConfig::from_json(&read_json(path)?, &path.display().to_string())?,
+        let scheduler = match Self::read_scheduler(path)? {
+            Some(scheduler) => scheduler,
             None => {
                 eprintln!("{}: no scheduler_config.json; taking a DDPMScheduler's defaults", path.display());
                 SchedulerConfig::default()
             }
         };
-        Self::read_files(&files, scheduler)
+        Self::read_files(&ModelFiles::find(path)?, scheduler)
+    }
+
+    /// The scheduler alone, of whatever [`read`](Self::read) takes; `None` where there is no configuration of one.
+    ///
+    /// # Errors
+    /// [`Io`](Error::Io) or [`Input`](Error::Input) naming the file or the key that does not fit.
+    pub fn read_scheduler(path: &Path) -> Result<Option<SchedulerConfig>> {
+        let found = ModelFiles::find(path)?.scheduler;
+        found.map(|path| SchedulerConfig::from_json(&read_json(&path)?, &path.display().to_string())).transpose()
     }
 
     /// As [`read`](Self::read) for what needs no scheduler: it is a DDPMScheduler's default, whatever the folder says.

@@ -2,6 +2,7 @@
 
 use super::output::say;
 use crate::checkpoint::{ModelFolder, WeightFiles};
+use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::nn::{Forward, Parameters, SampleSize, UNet};
 use crate::plan::{Call, Place};
@@ -57,7 +58,16 @@ impl Info {
         if let Some(batch) = self.batch.iter().find(|&&batch| !(1..=LARGEST_BATCH).contains(&batch)) {
             return Err(Error::input(format!("--batch {batch}, expected 1 to {LARGEST_BATCH}")));
         }
-        let model = ModelFolder::read(&self.model)?;
+        let mut model = ModelFolder::read_network(&self.model)?;
+        // A scheduler that this program does not have, or none, is no reason not to look at the network.
+        let scheduler = match ModelFolder::read_scheduler(&self.model) {
+            Ok(Some(scheduler)) => Ok(scheduler),
+            Ok(None) => Err("no scheduler_config.json".to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Ok(scheduler) = &scheduler {
+            model.scheduler = scheduler.clone();
+        }
         let weights = WeightFiles::find(&self.model)?;
         let unet = &model.unet;
         let asked = self.image_size.map(|size| [size, size]);
@@ -75,7 +85,7 @@ impl Info {
         if self.json {
             let all = json!({
                 "unet": unet.config().to_json(),
-                "scheduler": model.scheduler.to_json(),
+                "scheduler": scheduler.as_ref().map(SchedulerConfig::to_json).ok(),
                 "weights": weights,
                 "height": size[0],
                 "width": size[1],
@@ -89,7 +99,8 @@ impl Info {
             let WeightFiles { path, files, types } = &weights;
             let files = if *files == 1 { String::new() } else { format!(" and {files} files") };
             say!("weights      {} in {}{files}", types.join(", "), path.display());
-            print(&model, size, &blocks, &memory, why_not);
+            say!("scheduler    {}", scheduler.map_or_else(|why| why, |found| scheduler_line(&found.to_json())));
+            print(unet, size, &blocks, &memory, why_not);
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -168,8 +179,8 @@ fn training_bytes(model: &ModelFolder, batch: usize, size: [usize; 2]) -> Result
     Ok(Trainer::new(&RunConfig { unet, scheduler, training }, size)?.memory().total())
 }
 
-fn print(model: &ModelFolder, size: [usize; 2], blocks: &[Block], memory: &[Memory], why_not: Option<String>) {
-    let config = model.unet.config();
+fn print(unet: &UNet, size: [usize; 2], blocks: &[Block], memory: &[Memory], why_not: Option<String>) {
+    let config = unet.config();
     let [height, width] = size;
     let sizes = |sizes: &[usize]| sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
     say!(
@@ -178,7 +189,6 @@ fn print(model: &ModelFolder, size: [usize; 2], blocks: &[Block], memory: &[Memo
         config.in_channels,
         config.out_channels
     );
-    say!("scheduler    {}", scheduler_line(&model.scheduler.to_json()));
     say!("");
     say!("{:32} {:>14} {:>12} {:>10}", "block", "output", "parameters", "MFLOP");
     for block in blocks {
@@ -186,7 +196,7 @@ fn print(model: &ModelFolder, size: [usize; 2], blocks: &[Block], memory: &[Memo
         say!("{name:32} {:>14} {parameters:12} {:10.2}", sizes(output), *flops as f64 / 1e6);
     }
     let flops: u64 = blocks.iter().map(|block| block.flops).sum();
-    say!("{:32} {:>14} {:12} {:10.2}", "all", "", model.unet.parameters().count(), flops as f64 / 1e6);
+    say!("{:32} {:>14} {:12} {:10.2}", "all", "", unet.parameters().count(), flops as f64 / 1e6);
     say!("");
     say!("{:>8} {:>14} {:>14}", "pictures", "forward MB", "training MB");
     for Memory { batch, forward, training } in memory {
