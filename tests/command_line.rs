@@ -470,6 +470,6 @@ fn training_begins_with_a_model_and_conversion_writes_one() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let size = |folder: &Path| fs::metadata(folder.join(WEIGHTS)).unwrap().len();
     assert!(size(&half) < size(model()) * 8 / 10);
-    fails(&slices(&convert(path(&half))), &["holds a model already"]);
+    fails(&slices(&convert(path(&half))), &["holds model_index.json already"]);
     fails(&["convert", "/no/such", "--out", path(&at("b"))], &["/no/such"]);
 }

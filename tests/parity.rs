@@ -14,8 +14,21 @@ use std::path::{Path, PathBuf};
 
 const FORWARD: f32 = 1e-4;
 const CHAIN: f32 = 1e-3;
-/// The cases that also run on the GPU: the rest has no kernels that these have not.
-const ON_GPU: [&str; 6] = ["plain", "ddpm-cifar", "resnet-resampling", "fourier", "scale-shift-norm", "learned-range"];
+/// The cases that also run on the GPU: every kernel of a network and of a chain is in one of them.
+const ON_GPU: [&str; 12] = [
+    "plain",
+    "ddpm-cifar",
+    "resnet-resampling",
+    "fourier",
+    "scale-shift-norm",
+    "learned-range",
+    "skip",
+    "act-mish",
+    "thresholding",
+    "classes-timestep",
+    "centered",
+    "heun-folder",
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/cases")

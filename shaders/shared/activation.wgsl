@@ -29,7 +29,7 @@ fn activation_of(number: u32, x: f32) -> f32 {
             return 0.5 * x * erfc_of(-0.70710678 * x);
         }
         default: {
-            return max(x, 0.0);
+            return select(x, 0.0, x < 0.0);
         }
     }
 }

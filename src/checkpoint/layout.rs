@@ -48,7 +48,8 @@ impl ModelFiles {
             return Self::of_file(path);
         }
         if !path.is_dir() {
-            return Err(Error::input(format!("{}: does not exist, expected a model folder or file", path.display())));
+            let found = if path.exists() { "is neither a folder nor a file" } else { "does not exist" };
+            return Err(Error::input(format!("{}: {found}, expected a model folder or file", path.display())));
         }
         if path.join(INDEX).is_file() {
             return Self::of_pipeline(path);
@@ -121,7 +122,7 @@ impl ModelFiles {
         let of_part = |name: &str| Some(folder.join(name)).filter(|part| part.is_dir());
         let unet = of_part(unet).unwrap_or_else(|| folder.to_path_buf());
         let scheduler = match scheduler {
-            None => None,
+            None => scheduler_near(&unet),
             Some(name) => {
                 let scheduler = of_part(name).unwrap_or_else(|| folder.to_path_buf()).join(SCHEDULER);
                 if !scheduler.is_file() {

@@ -31,8 +31,9 @@ impl Convert {
         if self.out.is_file() {
             return Err(Error::input(format!("{out}: is a file, expected a folder")));
         }
-        if ["model_index.json", "unet/config.json"].iter().any(|file| self.out.join(file).exists()) {
-            return Err(Error::input(format!("{out}: holds a model already; choose a new folder")));
+        const OF_A_MODEL: [&str; 4] = ["model_index.json", "unet", "scheduler", "config.json"];
+        if let Some(found) = OF_A_MODEL.iter().find(|file| self.out.join(file).exists()) {
+            return Err(Error::input(format!("{out}: holds {found} already; choose a new folder")));
         }
         let (model, family) = read_any(&self.model, &self.unstated)?;
         if family == Family::OpenAi {

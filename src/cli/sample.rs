@@ -38,7 +38,7 @@ pub(super) struct Sample {
     /// Where diffusers is wrong, be wrong with it: ddim goes to timestep t - T / steps whatever the spacing
     #[arg(long)]
     diffusers_exact: bool,
-    /// Makes the noise; picture k of a seed is the same whatever is drawn with it
+    /// Makes the noise; picture k of a seed gets the same noise whatever is drawn with it
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     seed: u64,
     /// Folder for the PNGs and the contact sheet

@@ -22,7 +22,7 @@ use std::time::Instant;
 #[command(after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
-    aquatint train --from google/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5")]
+    aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5")]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]

@@ -71,7 +71,9 @@ impl Function {
                 x * (n / (n + two))
             }
             Self::Gelu => half * x * erfc(-T::from_f64(FRAC_1_SQRT_2) * x),
-            Self::Relu => x.max(T::zero()),
+            // A comparison leaves NaN as it is; max would hide it.
+            Self::Relu if x < T::zero() => T::zero(),
+            Self::Relu => x,
         }
     }
 
@@ -103,7 +105,8 @@ impl Function {
                 x * (n / (n + 2.0))
             }
             Self::Gelu => 0.5 * x * fast_erfc(-std::f32::consts::FRAC_1_SQRT_2 * x),
-            Self::Relu => x.max(0.0),
+            Self::Relu if x < 0.0 => 0.0,
+            Self::Relu => x,
         }
     }
 
@@ -217,7 +220,7 @@ impl Kernel for Backward {
 /// The function of every element; any shape.
 ///
 /// # Errors
-/// None so far: it takes any shape.
+/// As [`silu`].
 pub fn activation(r: &mut Recorder, x: Value, activation: Activation) -> Result<Value> {
     let function = match activation {
         Activation::Silu => return silu(r, x),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The picture size that a network was made for; any size that can be halved often enough works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a whole number or [height, width]")]
 pub enum SampleSize {
     /// Square.
     Square(usize),

@@ -87,6 +87,13 @@ impl UNetConfig {
                 ));
             }
         }
+        let last = self.block_out_channels[self.block_out_channels.len() - 1];
+        let groups = self.attn_norm_num_groups.filter(|groups| self.add_attention && !last.is_multiple_of(*groups));
+        if let Some(groups) = groups {
+            return wrong(format!(
+                "attn_norm_num_groups is {groups}, expected a divisor of the middle's {last} channels"
+            ));
+        }
         self.check_time(source)?;
         let by_convolution = |block: &BlockType| match self.downsample_type {
             ResampleType::Resnet if block.attends() => false,
