@@ -1,6 +1,6 @@
 //! Reading and writing a scheduler's configuration, and what another class makes of it.
 
-use super::{Given, SchedulerClass, SchedulerConfig};
+use super::{BetaSchedule, Given, SchedulerClass, SchedulerConfig};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -135,6 +135,16 @@ impl SchedulerConfig {
         let said = |key: &str, value: &Value| self.given.0.contains(key) || defaults.get(key) != Some(value);
         let kept = self.values().into_iter().filter(|(key, value)| keys.contains(&key.as_str()) && said(key, value));
         Self::of_class(class, kept.collect(), source)
+    }
+
+    /// The same with betas that grow in this way, whatever they were.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key, if nothing can be done with the noise that this makes.
+    pub fn with_beta_schedule(self, beta_schedule: BetaSchedule, source: &str) -> Result<Self> {
+        let config = Self { beta_schedule, trained_betas: None, ..self };
+        config.validate(source)?;
+        Ok(config)
     }
 
     /// The same noise and the same prediction as a [`SchedulerClass::Ddpm`], which is what training writes. Unlike with
