@@ -295,6 +295,9 @@ impl Train {
         differs("--warmup", self.warmup.as_ref(), &t.lr_warmup_steps)?;
         differs("--ema", self.ema.as_ref(), &t.ema_max_decay)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
+        if self.schedule.is_some() && config.scheduler.trained_betas.is_some() {
+            return Err(Error::input("--resume: --schedule was given, the run was started with trained_betas"));
+        }
         differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
         differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;

@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(steps(100, 0), [100, 50]);
         assert_eq!(steps(100, 1), [99, 50]);
         assert_eq!(steps(50, 1), [49, 49]);
-        assert_eq!(steps(100, 30), [70, 33].map(|steps: usize| steps));
+        assert_eq!(steps(100, 30), [70, 35]);
     }
 
     #[test]
