@@ -180,6 +180,25 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_by_name_replaces_betas_and_is_spelled_out_where_diffusers_has_no_such_name() {
+        let read = |json: Value| SchedulerConfig::from_json(&json, "test").unwrap();
+        let own = read(json!({ "num_train_timesteps": 2, "trained_betas": [0.1, 0.2] }));
+        let cosine = own.with_beta_schedule(BetaSchedule::SquaredCosine, "test").unwrap();
+        let plain = read(json!({ "num_train_timesteps": 2, "beta_schedule": "squaredcos_cap_v2" }));
+        assert_eq!(cosine, plain);
+        let large = read(json!({ "num_train_timesteps": 100, "beta_start": 0.9, "beta_end": 0.9,
+            "trained_betas": vec![0.01; 100] }));
+        let message = large.with_beta_schedule(BetaSchedule::Linear, "--schedule").unwrap_err().to_string();
+        assert!(message.starts_with("--schedule: ") && message.contains("alphas_cumprod"), "{message}");
+
+        let heun = read(json!({ "_class_name": "HeunDiscreteScheduler", "beta_schedule": "exp" }));
+        assert_eq!(heun.for_diffusers(), heun);
+        let ddpm = heun.for_training("test").unwrap().for_diffusers();
+        assert_eq!(ddpm.trained_betas, Some(crate::diffusion::NoiseSchedule::new(&heun).betas));
+        assert!(ddpm.class.is_for_pipelines() && !heun.class.is_for_pipelines());
+    }
+
+    #[test]
     fn what_cannot_be_run_is_refused_by_name() {
         let dpm = "DPMSolverMultistepScheduler";
         for (json, words) in [
