@@ -14,6 +14,7 @@ pub mod cli;
 pub mod data;
 mod decimal;
 pub mod device;
+mod diffusers_config;
 pub mod diffusion;
 mod error;
 pub mod kernels;

@@ -297,7 +297,7 @@ fn what_does_not_fit_is_refused_by_name() {
         ("dropout", json!(1.5), "1.5"),
         ("freq_shift", json!(16), "16"),
         ("block_out_channels", json!(vec![32; 70]), "70"),
-        ("only_cross_attention", json!(true), "unknown field"),
+        ("only_cross_attention", json!(true), "no key of UNet2DModel"),
     ] {
         let mut bad = good.clone();
         bad[key] = value;

@@ -278,6 +278,8 @@ fn chains(device: &mut dyn Device, compared: &mut Compared) {
 }
 
 /// Guidance is a weighted sum of two predictions: eps_u + 3 (eps_c - eps_u), as the fused update sums.
+/// Guidance with weight 3 is 3 of one output less 2 of another. The program has no guidance yet: what is compared is that
+/// sum, as the samplers' kernel takes it.
 fn guidance(device: &mut dyn Device, compared: &mut Compared) {
     let given = |name: &str| compared.golden.get(name).nhwc().1;
     let (without, with) = (given("in/model_out"), given("in/var_out"));

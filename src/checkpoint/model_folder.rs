@@ -4,7 +4,8 @@ use super::layout::ModelFiles;
 use super::tensors::Tensors;
 use super::write_tensors::{WeightType, deferred, write_deferred};
 use crate::atomic_file;
-use crate::diffusion::{self, SchedulerClass, SchedulerConfig};
+use crate::diffusers_config::{self, DIFFUSERS_VERSION};
+use crate::diffusion::{SchedulerClass, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::nn::{UNet, UNetConfig};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ pub struct ModelFolder {
 
 pub(super) fn read_json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    diffusion::parse(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
+    diffusers_config::parse(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
@@ -79,6 +80,20 @@ impl ModelFolder {
         Ok(Self { unet, scheduler, weights })
     }
 
+    /// Where diffusers' pipelines cannot draw with the scheduler, takes the [`SchedulerClass::Ddpm`] of the same noise
+    /// instead; the class that it was.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key, if that class cannot run with a value.
+    pub fn make_for_pipelines(&mut self, source: &str) -> Result<Option<SchedulerClass>> {
+        let class = self.scheduler.class;
+        if class.is_for_pipelines() {
+            return Ok(None);
+        }
+        self.scheduler = self.scheduler.for_training(source)?;
+        Ok(Some(class))
+    }
+
     /// Writes a folder, its weights in single precision; each file whole or not at all.
     ///
     /// # Errors
@@ -101,11 +116,11 @@ impl ModelFolder {
         let tensors = deferred(self.unet.parameters(), &self.weights, "", of);
         write_deferred(&folder.join(WEIGHTS), tensors, &[("format", "pt".into())])?;
         write_json(&folder.join(UNET_CONFIG), &self.unet.config().to_json())?;
-        write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.to_json())?;
+        write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.for_diffusers().to_json())?;
         let class = self.scheduler.class;
         let index = json!({
             "_class_name": if class == SchedulerClass::Ddim { "DDIMPipeline" } else { "DDPMPipeline" },
-            "_diffusers_version": "0.42.1",
+            "_diffusers_version": DIFFUSERS_VERSION,
             "scheduler": ["diffusers", class.name()],
             "unet": ["diffusers", "UNet2DModel"],
         });

@@ -3,7 +3,9 @@
 use super::output::{note, say};
 use crate::checkpoint::openai::Unstated;
 use crate::checkpoint::{Family, WeightType, read_any};
+use crate::diffusion::SchedulerClass;
 use crate::error::{Error, Result};
+use clap::ValueEnum;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,9 +37,18 @@ impl Convert {
         if let Some(found) = OF_A_MODEL.iter().find(|file| self.out.join(file).exists()) {
             return Err(Error::input(format!("{out}: holds {found} already; choose a new folder")));
         }
-        let (model, family) = read_any(&self.model, &self.unstated)?;
+        let (mut model, family) = read_any(&self.model, &self.unstated)?;
         if family == Family::OpenAi {
             note!("{}: not said in the file and taken as: {}", self.model.display(), self.unstated);
+        }
+        let source = self.model.display().to_string();
+        if let Some(class) = model.make_for_pipelines(&source)? {
+            let sampler = class.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string());
+            let [was, is] = [class, model.scheduler.class].map(SchedulerClass::name);
+            note!(
+                "note: DDPMPipeline cannot step {was}; wrote the {is} of the same schedule; `--sampler {sampler}` draws \
+                 with {was}"
+            );
         }
         model.write_as(&self.out, self.dtype)?;
         say!(

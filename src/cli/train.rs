@@ -164,7 +164,7 @@ impl Train {
             None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
-        let scheduler = self.scheduler(tables.scheduler.unwrap_or_default());
+        let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
         Run::start(&self.out, RunConfig { unet, scheduler, training: tables.training }, dataset)
     }
 
@@ -195,15 +195,17 @@ impl Train {
         }
         let dataset = open_dataset(t, Some(unet))?;
         let own = model.scheduler.for_training(&from.display().to_string())?;
-        let scheduler = self.scheduler(tables.scheduler.unwrap_or(own));
+        let scheduler = self.scheduler(tables.scheduler.unwrap_or(own))?;
         let config = RunConfig { unet: unet.clone(), scheduler, training: tables.training };
         Run::start_from(&self.out, config, dataset, model.weights)
     }
 
     /// A scheduler with the noise that the flags describe.
-    fn scheduler(&self, mut scheduler: SchedulerConfig) -> SchedulerConfig {
-        set(&mut scheduler.beta_schedule, self.schedule.map(Schedule::name));
-        scheduler
+    fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
+        match self.schedule {
+            Some(schedule) => scheduler.with_beta_schedule(schedule.name(), "--schedule"),
+            None => Ok(scheduler),
+        }
     }
 
     fn resume(&self) -> Result<Run> {
@@ -276,7 +278,10 @@ impl Train {
                 filled == config.unet
             });
             // What the file leaves out may have come from the model of --from.
-            let same_scheduler = tables.scheduler.is_none_or(|scheduler| self.scheduler(scheduler) == config.scheduler);
+            let same_scheduler = match tables.scheduler {
+                Some(scheduler) => self.scheduler(scheduler)? == config.scheduler,
+                None => true,
+            };
             if !same_unet || !same_scheduler || !same_rest {
                 let path = path.display();
                 return Err(Error::input(format!("--resume: {path} differs from what the run was started with")));
@@ -290,6 +295,9 @@ impl Train {
         differs("--warmup", self.warmup.as_ref(), &t.lr_warmup_steps)?;
         differs("--ema", self.ema.as_ref(), &t.ema_max_decay)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
+        if self.schedule.is_some() && config.scheduler.trained_betas.is_some() {
+            return Err(Error::input("--resume: --schedule was given, the run was started with trained_betas"));
+        }
         differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
         differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;

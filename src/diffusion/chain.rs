@@ -1,7 +1,7 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
 use super::samplers::{ddim, ddpm, dpmpp_2m, euler, heun};
-use super::{NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, VarianceType};
+use super::{NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
 use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, SamplerStep, Weights};
@@ -9,7 +9,8 @@ use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, SamplerStep, We
 /// How a chain is sampled, beside what the scheduler's configuration says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ChainOptions {
-    /// Sampling steps; if not given, all timesteps for ancestral sampling and at most 50 for the rest.
+    /// Sampling steps; if not given, all timesteps for ancestral sampling and at most 50 for the rest, fewer where
+    /// [`Chain::steps_within`] says so.
     pub steps: Option<usize>,
     /// Noise of DDIM's steps: 0 is none, 1 as much as in ancestral sampling (Song et al. 2021, eq. 16).
     pub eta: f64,
@@ -77,7 +78,7 @@ impl Chain {
             SchedulerClass::DpmSolverMultistep => FEW_STEPS.min(all.max(2) - 1),
             _ => FEW_STEPS.min(all),
         };
-        let steps = options.steps.unwrap_or(default);
+        let steps = options.steps.unwrap_or_else(|| Self::steps_within(config, default));
         if !(1..=all).contains(&steps) {
             return Err(Error::input(format!("{steps} sampling steps, expected 1 to {all}, the model's timesteps")));
         }
@@ -117,6 +118,19 @@ impl Chain {
         let kernel = SamplerStep { clipping, deviation, history };
         let learned_variances = (class == SchedulerClass::Ddpm).then_some(deviation != Deviation::Fixed);
         Ok(Self { stages, initial_deviation, kernel, threshold, learned_variances })
+    }
+
+    /// The most sampling steps, up to `most`, whose timesteps the schedule has: with leading spacing, `steps_offset` can
+    /// put the first of them beyond its last.
+    pub fn steps_within(config: &SchedulerConfig, most: usize) -> usize {
+        let all = config.num_train_timesteps;
+        let first = |steps: usize| match config.class {
+            SchedulerClass::DpmSolverMultistep => all / (steps + 1) * steps,
+            _ => all / steps * (steps - 1),
+        };
+        let leading = config.timestep_spacing == TimestepSpacing::Leading;
+        let has = |steps: &usize| !leading || first(*steps) + config.steps_offset < all;
+        (1..=most.min(all)).rev().find(has).unwrap_or(1)
     }
 
     /// The runs of the network, in order.
@@ -249,6 +263,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn chains_of_no_given_length_can_be_taken() {
+        for class in SchedulerClass::ALL {
+            for (timesteps, offset) in [(1000, 1), (100, 1), (100, 30), (52, 5), (50, 1), (2, 1), (50, 49)] {
+                let keys = json!({
+                    "_class_name": class.name(), "num_train_timesteps": timesteps, "timestep_spacing": "leading",
+                    "steps_offset": offset, "beta_schedule": "scaled_linear", "beta_end": 0.02, "beta_start": 1e-4,
+                });
+                let config = SchedulerConfig::from_json(&keys, "test").unwrap();
+                let first = |steps| {
+                    let options = ChainOptions { steps, ..ChainOptions::default() };
+                    Chain::new(&config, options).unwrap().stages()[0].timestep
+                };
+                let sheet = Chain::steps_within(&config, 50);
+                // DPM-Solver begins half way down even with a single step.
+                let allowed = (timesteps as f64).max(if sheet == 1 { f64::INFINITY } else { 0.0 });
+                assert!(first(None) < allowed && first(Some(sheet)) < allowed, "{class:?} {timesteps} {offset}");
+            }
+        }
+        let steps = |timesteps: usize, offset: usize| {
+            let keys = json!({ "num_train_timesteps": timesteps, "steps_offset": offset });
+            let config = SchedulerConfig::from_json(&keys, "test").unwrap();
+            [timesteps, 50].map(|most| Chain::steps_within(&config, most))
+        };
+        assert_eq!(steps(100, 0), [100, 50]);
+        assert_eq!(steps(100, 1), [99, 50]);
+        assert_eq!(steps(50, 1), [49, 49]);
+        assert_eq!(steps(100, 30), [70, 35]);
     }
 
     #[test]

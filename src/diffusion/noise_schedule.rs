@@ -67,7 +67,8 @@ fn closed_form(config: &SchedulerConfig, schedule: ClosedForm) -> ScheduleTables
     ScheduleTables { schedule, timesteps, beta_start, beta_end }
 }
 
-fn betas(config: &SchedulerConfig) -> Vec<f64> {
+/// The betas that grow as `beta_schedule` says.
+pub(super) fn betas(config: &SchedulerConfig) -> Vec<f64> {
     let steps = config.num_train_timesteps;
     let (start, end) = (f64::from(config.beta_start), f64::from(config.beta_end));
     let beta = |t: usize| match config.beta_schedule {

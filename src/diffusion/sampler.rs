@@ -183,14 +183,17 @@ impl Sampler {
         let labels = self.check_labels(request)?;
         let picture: usize = self.shape[1..].iter().product();
         let steps = self.chain.steps();
-        let fits = |what: &str, given: &Option<Vec<f32>>, expected: usize| match given.as_ref().map(Vec::len) {
-            Some(found) if found != expected => {
-                Err(Error::input(format!("the {what} has {found} numbers, expected {expected}")))
+        let fits = |what: &str, given: &Option<Vec<f32>>, times: usize| {
+            let Some(found) = given.as_ref().map(Vec::len) else { return Ok(()) };
+            let expected = picture.checked_mul(request.count).and_then(|len| len.checked_mul(times));
+            if expected == Some(found) {
+                return Ok(());
             }
-            _ => Ok(()),
+            let expected = expected.map_or("more than fit in memory".into(), |expected| expected.to_string());
+            Err(Error::input(format!("the {what} has {found} numbers, expected {expected}")))
         };
-        fits("initial noise", &request.initial_noise, request.count * picture)?;
-        fits("steps' noise", &request.step_noise, steps * request.count * picture)?;
+        fits("initial noise", &request.initial_noise, 1)?;
+        fits("steps' noise", &request.step_noise, steps)?;
         if request.step_noise.is_some() != self.step_noise.is_some() {
             return Err(Error::input("the steps' noise was given to a sampler that draws it, or the other way round"));
         }
@@ -242,7 +245,7 @@ impl Sampler {
             (None, Some(_)) => Err(Error::input("this model has no classes, but a class was asked for")),
             (Some(classes), None) => {
                 let all: Vec<u32> =
-                    (0..request.count as u32).map(|i| (request.first_picture + i) % classes as u32).collect();
+                    (0..request.count as u32).map(|i| request.first_picture.wrapping_add(i) % classes as u32).collect();
                 Ok(Some(all))
             }
             (Some(classes), Some(labels)) => {

@@ -9,6 +9,8 @@ use super::{BetaSchedule, NoiseSchedule};
 const LEAST_SIGNAL: f64 = 1.0 / 16_777_216.0;
 /// Karras et al. 2022, eq. 5.
 const RHO: f64 = 7.0;
+/// A level whose timestep is this close to a whole one has that one: rounding alone keeps it off.
+const WHOLE: f64 = 1e-6;
 
 /// The noise level of every timestep.
 pub(super) struct Sigmas(Vec<f64>);
@@ -70,34 +72,40 @@ impl Plan<'_> {
     pub(super) fn ladder(&self, levels: &Sigmas, first: f64, last: f64, with_lu: bool) -> Option<Ladder> {
         let config = self.config;
         let (most, least) = (config.sigma_max.unwrap_or(first), config.sigma_min.unwrap_or(last));
-        let line = |most: f64, least: f64, i: usize| {
-            let part = if self.steps > 1 { i as f64 / (self.steps - 1) as f64 } else { 0.0 };
-            most + part * (least - most)
+        let end = self.steps - 1;
+        // The ends are what they are to the bit: their timesteps are whole.
+        let between = |most: f64, least: f64, inside: &dyn Fn(f64) -> f64| -> Vec<f64> {
+            let level = |i: usize| match i {
+                0 => most,
+                i if i == end => least,
+                i => inside(i as f64 / end as f64),
+            };
+            (0..self.steps).map(level).collect()
         };
-        let sigma = |i: usize| {
-            if config.use_karras_sigmas {
-                Some(line(most.powf(1.0 / RHO), least.powf(1.0 / RHO), i).powf(RHO))
-            } else if config.use_lu_lambdas && with_lu {
-                Some(line(first.ln(), last.ln(), i).exp())
-            } else if config.use_exponential_sigmas {
-                Some(line(most.ln(), least.ln(), i).exp())
-            } else {
-                None
-            }
+        let line = |from: f64, to: f64, part: f64| from + part * (to - from);
+        let evenly_in_logarithms =
+            |most: f64, least: f64| between(most, least, &|part| line(most.ln(), least.ln(), part).exp());
+        let sigmas = if config.use_karras_sigmas {
+            let [high, low] = [most, least].map(|sigma| sigma.powf(1.0 / RHO));
+            between(most, least, &|part| line(high, low, part).powf(RHO))
+        } else if config.use_lu_lambdas && with_lu {
+            evenly_in_logarithms(first, last)
+        } else if config.use_exponential_sigmas {
+            evenly_in_logarithms(most, least)
+        } else {
+            return None;
         };
-        let sigmas: Vec<f64> = (0..self.steps).map(sigma).collect::<Option<_>>()?;
         let timesteps = sigmas.iter().map(|&sigma| levels.timestep(sigma)).collect();
         Some(Ladder { sigmas, timesteps })
     }
 
-    /// What DPM-Solver makes of timesteps between whole ones.
+    /// What DPM-Solver makes of timesteps between whole ones. diffusers finds these in single precision, so that what is
+    /// whole to us can be a little less to it: then it takes the timestep before.
     pub(super) fn whole(&self, timestep: f64) -> f64 {
         let rounded = self.config.use_karras_sigmas || self.config.use_lu_lambdas;
-        if rounded && self.config.beta_schedule != BetaSchedule::SquaredCosine {
-            timestep.round_ties_even()
-        } else {
-            timestep.trunc()
-        }
+        let nearest = timestep.round_ties_even();
+        let rounded = rounded && self.config.beta_schedule != BetaSchedule::SquaredCosine;
+        if rounded || (timestep - nearest).abs() < WHOLE { nearest } else { timestep.trunc() }
     }
 }
 

@@ -4,12 +4,12 @@ use super::config_values::{
     BlockType, ClassEmbedType, MidBlockType, ResampleType, SampleSize, TimeEmbeddingType, TimeScaleShift, act_fn,
     whole_where_it_is,
 };
-use super::diffusers_class::DiffusersClass;
+use crate::diffusers_config;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::kernels::timestep_embedding::LARGEST_TIMESTEP;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What describes a U-Net; keys and defaults are those of diffusers' `UNet2DModel`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ impl Default for UNetConfig {
     }
 }
 
-const CLASS: DiffusersClass = DiffusersClass { name: "UNet2DModel", fixed: &[], idle: &[] };
+const CLASS: &str = "UNet2DModel";
 
 /// The largest side of a picture: beyond it the size is a slip of the hand.
 const LARGEST_SIDE: usize = 8192;
@@ -126,14 +126,21 @@ impl UNetConfig {
     /// # Errors
     /// [`Input`](Error::Input) naming the key, what was found and what was expected.
     pub fn from_json(json: &Value, source: &str) -> Result<Self> {
-        let config: Self = CLASS.read(json, source)?;
+        let keys = diffusers_config::keys_of(json, CLASS, source)?;
+        if let Some(found) = keys.get("_class_name").filter(|&name| name != CLASS) {
+            return Err(Error::input(format!("{source}: _class_name is {found}, this program has only \"{CLASS}\"")));
+        }
+        let own = keys.iter().filter(|(key, _)| !key.starts_with('_'));
+        let own: Map<String, Value> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let config: Self = diffusers_config::read_keys(&own, CLASS, source)?;
         config.validate(source)?;
         Ok(config)
     }
 
     /// As diffusers' `config.json`.
     pub fn to_json(&self) -> Value {
-        CLASS.write(self)
+        let keys = serde_json::to_value(self).ok().and_then(|keys| keys.as_object().cloned());
+        diffusers_config::configuration(CLASS, keys.unwrap_or_default())
     }
 
     /// Channels of the time embedding.

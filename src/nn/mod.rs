@@ -3,7 +3,6 @@
 mod attention_block;
 mod config;
 mod config_values;
-mod diffusers_class;
 mod down;
 mod embedding;
 mod forward;

@@ -150,7 +150,7 @@ impl Run {
         }
         let trainer = Trainer::new(&config, size)?;
         let batch = SHEET.min(config.training.train_batch_size);
-        let steps = SHEET_STEPS.min(config.scheduler.num_train_timesteps);
+        let steps = Chain::steps_within(&config.scheduler, SHEET_STEPS);
         let chain = Chain::new(&config.scheduler, ChainOptions { steps: Some(steps), ..ChainOptions::default() })?;
         let sampler = Sampler::new(trainer.unet(), trainer.ema(), chain, batch, size, StepNoise::Drawn)?;
         let order = Order::new(config.training.seed, dataset.len());

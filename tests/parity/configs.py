@@ -158,47 +158,112 @@ def random_unet(draw):
     return unet
 
 
+CLASSES = {
+    "DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmpp-2m",
+    "EulerDiscreteScheduler": "euler", "HeunDiscreteScheduler": "heun",
+}
+
+
 def random_scheduler(draw, unet):
     steps = draw.choice([1000, 1000, 500, 100])
     beta_start, beta_end = draw.choice([(1e-4, 0.02), (8.5e-4, 0.012), (2e-4, 0.05)])
     scheduler = dict(
         num_train_timesteps=steps, beta_start=beta_start, beta_end=beta_end,
-        beta_schedule=draw.choice(["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]),
         prediction_type=draw.choice(["epsilon", "epsilon", "sample", "v_prediction"]),
-        clip_sample=draw.random() < 0.6, clip_sample_range=draw.choice([1.0, 1.0, 2.0]),
-        thresholding=draw.random() < 0.2, dynamic_thresholding_ratio=draw.choice([0.995, 0.8]),
-        sample_max_value=draw.choice([1.0, 2.0]), timestep_spacing=draw.choice(["leading", "linspace", "trailing"]),
-        steps_offset=draw.choice([0, 0, 1]),
+        timestep_spacing=draw.choice(["leading", "linspace", "trailing"]), steps_offset=draw.choice([0, 0, 1]),
     )
+    classes = ["DDPMScheduler"] * 5 + ["DDIMScheduler"] * 2 + ["DPMSolverMultistepScheduler"] * 5
+    name = draw.choice(classes + ["EulerDiscreteScheduler"] * 4 + ["HeunDiscreteScheduler"] * 3)
+    schedules = dict(DDPMScheduler=["sigmoid", "laplace"], HeunDiscreteScheduler=["exp"]).get(name, [])
+    scheduler["beta_schedule"] = draw.choice(["linear", "scaled_linear", "squaredcos_cap_v2", *schedules])
     if draw.random() < 0.15:
         scheduler.update(trained_betas="ramp", num_train_timesteps=100)
-    name = draw.choice(["DDPMScheduler"] * 6 + ["DDIMScheduler"] * 2 + ["DPMSolverMultistepScheduler"])
-    if name != "DDPMScheduler" and scheduler["beta_schedule"] == "sigmoid":
-        scheduler["beta_schedule"] = "linear"  # the others do not have it
     # With noise alone at the last timestep, epsilon says nothing about the picture.
-    if scheduler["prediction_type"] != "epsilon" and draw.random() < 0.4:
+    if name != "HeunDiscreteScheduler" and scheduler["prediction_type"] != "epsilon" and draw.random() < 0.4:
         scheduler.update(rescale_betas_zero_snr=True, timestep_spacing="trailing")
     # log(0), and a division by it, is not a number.
     if unet["time_embedding_type"] == "fourier" and scheduler["timestep_spacing"] != "trailing":
         scheduler.update(steps_offset=1, timestep_spacing="leading")
-    if name == "DDPMScheduler":
-        scheduler["variance_type"] = draw.choice(
-            ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"])
-        skips = any("Skip" in block for block in unet["up_block_types"])
-        if scheduler["variance_type"].startswith("learned"):
-            if skips:  # their pictures are added to the output: there is no room for a variance
-                scheduler["variance_type"] = "fixed_small"
-            else:
-                unet["out_channels"] = 2 * unet["in_channels"]
-    elif name == "DDIMScheduler":
-        scheduler["set_alpha_to_one"] = draw.random() < 0.5
-    else:
-        for key in ("clip_sample", "clip_sample_range"):
-            del scheduler[key]
+    scheduler.update(OF_CLASS[name](draw))
+    learned = scheduler.get("variance_type", "").startswith("learned")
+    if learned and any("Skip" in block for block in unet["up_block_types"]):
+        # Their pictures are added to the output: there is no room for a variance.
+        scheduler["variance_type"] = "fixed_small"
+    elif learned:
+        unet["out_channels"] = 2 * unet["in_channels"]
     if scheduler["timestep_spacing"] == "leading" and scheduler["num_train_timesteps"] == 100 and scheduler["steps_offset"]:
         scheduler["num_train_timesteps"] = 500
         scheduler.pop("trained_betas", None)
     return name, scheduler
+
+
+def random_clipping(draw):
+    return dict(clip_sample=draw.random() < 0.6, clip_sample_range=draw.choice([1.0, 1.0, 2.0]))
+
+
+def random_thresholding(draw):
+    return dict(thresholding=draw.random() < 0.2, dynamic_thresholding_ratio=draw.choice([0.995, 0.8]),
+                sample_max_value=draw.choice([1.0, 2.0]))
+
+
+def random_ladder(draw, more=()):
+    """At most one of the ladders of noise levels."""
+    ladders = ["use_karras_sigmas", "use_karras_sigmas", "use_exponential_sigmas", *more]
+    return {draw.choice(ladders): True} if draw.random() < 0.5 else {}
+
+
+def random_ddpm(draw):
+    variances = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range"]
+    return dict(variance_type=draw.choice(variances), **random_clipping(draw), **random_thresholding(draw))
+
+
+def random_ddim(draw):
+    return dict(set_alpha_to_one=draw.random() < 0.5, **random_clipping(draw), **random_thresholding(draw))
+
+
+def random_dpm(draw):
+    algorithm = draw.choice(["dpmsolver++", "dpmsolver++", "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver"])
+    found = dict(
+        algorithm_type=algorithm, solver_order=draw.choice([1, 2] if algorithm == "sde-dpmsolver" else [1, 2, 2, 3]),
+        solver_type=draw.choice(["midpoint", "heun"]), lower_order_final=draw.random() < 0.7,
+        euler_at_final=draw.random() < 0.3,
+        final_sigmas_type=draw.choice(["zero", "sigma_min"]) if "++" in algorithm else "sigma_min",
+        **random_ladder(draw, ["use_lu_lambdas"]), **random_thresholding(draw),
+    )
+    if not any(key.startswith("use_") for key in found) and draw.random() < 0.3:
+        found["lambda_min_clipped"] = draw.choice([-5.1, -3.0])
+    return found
+
+
+def random_euler(draw):
+    found = dict(interpolation_type=draw.choice(["linear", "linear", "log_linear"]),
+                 final_sigmas_type=draw.choice(["zero", "zero", "sigma_min"]), **random_ladder(draw))
+    if draw.random() < 0.3:
+        found.update(sigma_min=0.05, sigma_max=20.0)
+    return found
+
+
+def random_heun(draw):
+    return dict(**random_clipping(draw), **random_ladder(draw))
+
+
+OF_CLASS = {
+    "DDPMScheduler": random_ddpm, "DDIMScheduler": random_ddim, "DPMSolverMultistepScheduler": random_dpm,
+    "EulerDiscreteScheduler": random_euler, "HeunDiscreteScheduler": random_heun,
+}
+
+
+def random_chains(draw, scheduler_class, is_learned):
+    """Chains of the folder's own class and of others."""
+    chains = copy.copy(CHAINS)
+    if draw.random() < 0.3:
+        chains[0] = ("ddim", 10, draw.choice([0.3, 1.0]))
+    own = CLASSES[scheduler_class]
+    if own in ("dpmpp-2m", "euler", "heun"):
+        chains = [(own, draw.choice([1, 2, 5, 10, 20, draw.randint(2, 40)]), 0.0), draw.choice(chains)]
+    elif draw.random() < 0.3 and not is_learned:
+        chains.append((draw.choice(["euler", "heun"]), draw.choice([5, 10, 20]), 0.0))
+    return chains
 
 
 def randomly(seed, attempt):
@@ -206,12 +271,13 @@ def randomly(seed, attempt):
     draw = random.Random(f"{seed}/{attempt}")
     unet = random_unet(draw)
     scheduler_class, scheduler = random_scheduler(draw, unet)
-    is_learned = unet["time_embedding_type"] == "learned"  # a vector for each timestep, none between two
+    # A vector for each timestep, none between two.
+    if scheduler_class in ("EulerDiscreteScheduler", "HeunDiscreteScheduler") and unet["time_embedding_type"] == "learned":
+        unet["time_embedding_type"] = "positional"
+    is_learned = unet["time_embedding_type"] == "learned"
     if is_learned:
         unet["num_train_timesteps"] = scheduler["num_train_timesteps"]
-    chains = copy.copy(CHAINS)
-    if draw.random() < 0.3:
-        chains[0] = ("ddim", 10, draw.choice([0.3, 1.0]))
+    chains = random_chains(draw, scheduler_class, is_learned)
     return dict(
         name=f"random-{seed}-{attempt}", unet=unet, scheduler_class=scheduler_class, scheduler=scheduler,
         layout=draw.choice(["pipeline"] * 4 + ["flat", "bin", "sharded", "flat-bin", "sharded-bin"]),

@@ -53,14 +53,16 @@ def sample(program, case, folder, device, chain):
     save_file({"noise": initial}, files["initial"])
     save_file({"noise": noise}, files["noise"])
     output = folder / f"{sampler}-{eta}-{device_name(device)}.safetensors"
-    more = ["--step-noise", files["noise"]] if sampler == "ddpm" or eta > 0 else []
+    more = ["--step-noise", files["noise"]] if reference.uses_noise(case, chain) else []
+    # The folder's own scheduler is taken as it comes.
+    more += ["--sampler", sampler] if reference.SCHEDULERS[sampler].__name__ != case["scheduler_class"] else []
     more += ["--eta", eta] if eta > 0 else []
     # Where diffusers takes another step than its own timesteps say, the comparison is with what it does.
     more += ["--diffusers-exact"] if sampler == "ddim" else []
     labels = reference.make_labels(case, case["pictures"], None)
     if labels is not None:
         more += ["--class", ",".join(str(int(label)) for label in labels)]
-    run(program, "sample", folder / "model", "--sampler", sampler, "--steps", steps, "--init-noise", files["initial"],
+    run(program, "sample", folder / "model", "--steps", steps, "--init-noise", files["initial"],
         "--tensors", output, "--out", folder / "pictures", "-n", case["pictures"], *more, *device_arguments(device))
     return load_file(output)["sample"]
 

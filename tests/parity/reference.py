@@ -1,11 +1,14 @@
 """What diffusers makes of a case: the folder on disk, one forward, chains of the schedulers."""
 
+import contextlib
 import json
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
 import diffusers
+import numpy
 import torch
 from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
@@ -170,47 +173,84 @@ def make_noise(case, steps):
     return initial, torch.stack([torch.randn(shape, generator=generator).half().float() for _ in range(steps)])
 
 
+class InDoubles:
+    """torch or numpy, with doubles where singles are asked for."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __getattr__(self, name):
+        return getattr(self.module, "float64" if name == "float32" else name)
+
+
+@contextlib.contextmanager
+def schedulers_with(noise, dtype):
+    """Lets diffusers' schedulers draw what `noise` returns, and compute in a precision."""
+    modules = [sys.modules[scheduler.__module__] for scheduler in SCHEDULERS.values()]
+    changes = {"randn_tensor": lambda *_, **__: noise()}
+    if dtype == torch.float64:
+        changes |= {"torch": InDoubles(torch), "np": InDoubles(numpy)}
+    before = [(module, name, getattr(module, name)) for module in modules for name in changes if hasattr(module, name)]
+    try:
+        for module, name, _ in before:
+            setattr(module, name, changes[name])
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def has_schedule(sampler, schedule):
+    """Whether diffusers' class makes these betas."""
+    return {"sigmoid": sampler == "ddpm", "laplace": sampler == "ddpm", "exp": sampler == "heun"}.get(schedule, True)
+
+
+def uses_noise(case, chain):
+    """Whether a chain's steps draw."""
+    sampler, _, eta = chain
+    stochastic = case["scheduler"].get("algorithm_type", "").startswith("sde")
+    return sampler == "ddpm" or eta > 0 or (sampler == "dpmpp-2m" and stochastic)
+
+
 def run_chain(case, unet, folder, chain, dtype=torch.float32):
     """x_0 of a chain whose noise is given."""
-    sampler, steps, eta = chain
+    number = 0
+    x, noise = (tensor.to(dtype) for tensor in make_noise(case, chain[1]))
+    with schedulers_with(lambda: noise[number], dtype), torch.no_grad():
+        scheduler = chain_scheduler(case, folder, chain)
+        x = x * scheduler.init_noise_sigma
+        labels = make_labels(case, case["pictures"], torch.Generator().manual_seed(0))
+        channels = x.shape[1]
+        for number, t in enumerate(scheduler.timesteps):
+            output = run_unet(unet, scheduler.scale_model_input(x, t).to(dtype), t, labels)
+            if chain[0] != "ddpm":
+                output = output[:, :channels]  # what there is of a predicted variance is the ancestral sampler's
+            more = dict(eta=chain[2], variance_noise=noise[number]) if chain[0] == "ddim" and chain[2] > 0 else {}
+            x = scheduler.step(output, t, x, **more).prev_sample
+    return x
+
+
+def chain_scheduler(case, folder, chain):
+    """The chain's scheduler, with its timesteps."""
+    sampler, steps, _ = chain
     own = getattr(diffusers, case["scheduler_class"]).from_pretrained(saved_scheduler(case, folder))
     config = dict(own.config)
     if config.get("variance_type") == "fixed_large_log":
         # diffusers draws with the root of the logarithm, which is not a number: the variance meant is fixed_large's.
         config["variance_type"] = "fixed_large"
-    if config.get("beta_schedule") == "sigmoid" and sampler != "ddpm":
-        config["trained_betas"] = own.betas.tolist()  # the other classes do not know the schedule by name
+    if not has_schedule(sampler, config.get("beta_schedule")):
+        config["trained_betas"] = own.betas.tolist()
+        # What a file leaves out is listed here, and taken from the class.
+        config["_use_default_values"] = [key for key in config.get("_use_default_values", []) if key != "trained_betas"]
     scheduler = SCHEDULERS[sampler].from_config(config)
     scheduler.set_timesteps(steps)
-    x, noise = make_noise(case, steps)
-    x, noise = x.to(dtype), noise.to(dtype)
-    x = x * scheduler.init_noise_sigma
-    labels = make_labels(case, case["pictures"], torch.Generator().manual_seed(0))
-    channels = x.shape[1]
-    number = 0
-
-    def injected(*_, **__):
-        return noise[number]
-
-    module = diffusers.schedulers.scheduling_ddpm
-    module.randn_tensor, before = injected, module.randn_tensor
-    try:
-        with torch.no_grad():
-            for number, t in enumerate(scheduler.timesteps):
-                output = run_unet(unet, scheduler.scale_model_input(x, t), t, labels)
-                if sampler != "ddpm":
-                    output = output[:, :channels]  # what there is of a predicted variance is the ancestral sampler's
-                more = {}
-                if sampler == "ddim" and eta > 0:
-                    more = dict(eta=eta, variance_noise=noise[number])
-                x = scheduler.step(output, t, x, **more).prev_sample
-    finally:
-        module.randn_tensor = before
-    return x
+    if len(scheduler.timesteps) != (2 * steps - 1 if sampler == "heun" else steps):
+        raise ValueError(f"diffusers makes {len(scheduler.timesteps)} timesteps of {steps} steps")
+    return scheduler
 
 
 def chain_floor(case, unet, folder, chain, expected):
-    """How far rounding alone carries a chain: the same in double precision, relative to the largest."""
+    """How far rounding alone carries a chain: network and scheduler in double precision, relative to the largest."""
     hook = None
     if isinstance(unet.class_embedding, torch.nn.Module) and case["unet"].get("class_embed_type"):
         hook = unet.class_embedding.register_forward_pre_hook(lambda _, inputs: tuple(t.double() for t in inputs))

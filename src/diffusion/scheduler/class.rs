@@ -1,6 +1,6 @@
 //! The scheduler classes of diffusers that this program has, and which keys each of them looks at.
 
-use super::{SchedulerConfig, TimestepSpacing};
+use super::{BetaSchedule, SchedulerConfig, TimestepSpacing};
 use serde::{Deserialize, Serialize};
 
 /// A scheduler class of diffusers: how a chain from noise to a picture is stepped.
@@ -59,6 +59,21 @@ impl SchedulerClass {
             Self::DpmSolverMultistep => "DPMSolverMultistepScheduler",
             Self::EulerDiscrete => "EulerDiscreteScheduler",
             Self::HeunDiscrete => "HeunDiscreteScheduler",
+        }
+    }
+
+    /// Whether diffusers' `DDPMPipeline` draws rightly with it: that scales nothing for the network, as Euler's and
+    /// Heun's methods need it.
+    pub fn is_for_pipelines(self) -> bool {
+        !matches!(self, Self::EulerDiscrete | Self::HeunDiscrete)
+    }
+
+    /// Whether diffusers' class makes these betas. Ours all do.
+    pub(super) fn has_in_diffusers(self, schedule: BetaSchedule) -> bool {
+        match schedule {
+            BetaSchedule::Linear | BetaSchedule::ScaledLinear | BetaSchedule::SquaredCosine => true,
+            BetaSchedule::Sigmoid | BetaSchedule::Laplace => self == Self::Ddpm,
+            BetaSchedule::Exponential => self == Self::HeunDiscrete,
         }
     }
 

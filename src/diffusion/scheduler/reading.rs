@@ -1,6 +1,8 @@
 //! Reading and writing a scheduler's configuration, and what another class makes of it.
 
-use super::{Given, SchedulerClass, SchedulerConfig};
+use super::super::noise_schedule;
+use super::{BetaSchedule, Given, SchedulerClass, SchedulerConfig};
+use crate::diffusers_config::{self, MINUS_INFINITY};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -21,32 +23,6 @@ const IDLE: [&str; 13] = [
     "timestep_values",
     "variance_scale",
 ];
-/// What stands for Python's -Infinity, which JSON does not have.
-const MINUS_INFINITY: &str = "-Infinity";
-
-/// Parses JSON as Python writes it: the numbers that JSON lacks become strings.
-pub(crate) fn parse(text: &str) -> serde_json::Result<Value> {
-    if !["Infinity", "NaN"].iter().any(|name| text.contains(name)) {
-        return serde_json::from_str(text);
-    }
-    let mut quoted = String::with_capacity(text.len() + 16);
-    let (mut in_string, mut escaped) = (false, false);
-    let mut rest = text;
-    while let Some(next) = rest.chars().next() {
-        let name = [MINUS_INFINITY, "Infinity", "NaN"].into_iter().find(|name| !in_string && rest.starts_with(name));
-        if let Some(name) = name {
-            quoted.extend(["\"", name, "\""]);
-            rest = &rest[name.len()..];
-            continue;
-        }
-        in_string ^= next == '"' && !escaped;
-        escaped = next == '\\' && !escaped;
-        quoted.push(next);
-        rest = &rest[next.len_utf8()..];
-    }
-    serde_json::from_str(&quoted)
-}
-
 /// A number; null is what a written minus infinity reads as.
 pub(super) fn number_or_minus_infinity<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     match Value::deserialize(from)? {
@@ -68,9 +44,7 @@ impl SchedulerConfig {
     /// # Errors
     /// [`Input`](Error::Input) naming the key, what was found and what was expected.
     pub fn from_json(json: &Value, source: &str) -> Result<Self> {
-        let Value::Object(object) = json else {
-            return Err(Error::input(format!("{source}: expected an object of a scheduler's keys")));
-        };
+        let object = diffusers_config::keys_of(json, "a scheduler", source)?;
         let class = match object.get("_class_name") {
             None => SchedulerClass::default(),
             Some(name) => SchedulerClass::deserialize(name).map_err(|_| {
@@ -89,20 +63,10 @@ impl SchedulerConfig {
             }
             let idle = key == "predict_epsilon" || key.starts_with('_') || IDLE.contains(&key.as_str());
             if !idle && !unset.contains(&key.as_str()) {
-                // One by one, so that the message names the key.
-                let one: Map<String, Value> = [(key.clone(), value.clone())].into_iter().collect();
-                serde_json::from_value::<Self>(Value::Object(one)).map_err(|error| {
-                    let error = error.to_string();
-                    let error = error.lines().next().unwrap_or_default();
-                    if error.starts_with("unknown field") {
-                        Error::input(format!("{source}: {key} is {value}, which no scheduler has a key for"))
-                    } else {
-                        Error::input(format!("{source}: {key}: {error}"))
-                    }
-                })?;
                 own.insert(key.clone(), value.clone());
             }
         }
+        diffusers_config::read_keys::<Self>(&own, "a scheduler", source)?;
         Self::of_class(class, own, source)
     }
 
@@ -137,6 +101,16 @@ impl SchedulerConfig {
         Self::of_class(class, kept.collect(), source)
     }
 
+    /// The same with betas that grow in this way, whatever they were.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key, if nothing can be done with the noise that this makes.
+    pub fn with_beta_schedule(self, beta_schedule: BetaSchedule, source: &str) -> Result<Self> {
+        let config = Self { beta_schedule, trained_betas: None, ..self };
+        config.validate(source)?;
+        Ok(config)
+    }
+
     /// The same noise and the same prediction as a [`SchedulerClass::Ddpm`], which is what training writes. Unlike with
     /// [`with_class`](Self::with_class), what was not given stays as this class has it.
     ///
@@ -151,18 +125,25 @@ impl SchedulerConfig {
         Self::of_class(SchedulerClass::Ddpm, kept.collect(), source)
     }
 
+    /// The same for a folder that diffusers opens: where its class does not know the `beta_schedule` by name, the betas
+    /// are written down as `trained_betas`.
+    pub fn for_diffusers(&self) -> Self {
+        let mut config = self.clone();
+        if !self.class.has_in_diffusers(self.beta_schedule) {
+            config.trained_betas.get_or_insert_with(|| noise_schedule::betas(self));
+        }
+        config
+    }
+
     /// As diffusers' `scheduler_config.json`: the keys of the class.
     pub fn to_json(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("_class_name".into(), self.class.name().into());
-        object.insert("_diffusers_version".into(), "0.42.1".into());
         let keys = self.class.keys();
-        object.extend(self.values().into_iter().filter(|(key, value)| {
+        let own = self.values().into_iter().filter(|(key, value)| {
             // Minus infinity, which JSON lacks, and bounds that are not set are the default.
             let unset = value.is_null() && ["lambda_min_clipped", "sigma_min", "sigma_max"].contains(&key.as_str());
             keys.contains(&key.as_str()) && !unset
-        }));
-        Value::Object(object)
+        });
+        diffusers_config::configuration(self.class.name(), own.collect())
     }
 }
 
@@ -172,10 +153,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn pythons_infinities_are_read_and_strings_left_alone() {
-        let text = r#"{"_note": "NaN \" Infinity", "lambda_min_clipped": -Infinity, "_class_name": "DPMSolverMultistepScheduler"}"#;
-        let json = parse(text).unwrap();
-        assert_eq!(json["_note"], "NaN \" Infinity");
+    fn minus_infinity_goes_there_and_back() {
+        let text = r#"{"lambda_min_clipped": -Infinity, "_class_name": "DPMSolverMultistepScheduler"}"#;
+        let json = diffusers_config::parse(text).unwrap();
         let config = SchedulerConfig::from_json(&json, "test").unwrap();
         assert_eq!(config.lambda_min_clipped, f64::NEG_INFINITY);
         assert_eq!(SchedulerConfig::from_json(&config.to_json(), "test").unwrap(), config);
@@ -197,6 +177,25 @@ mod tests {
         assert_eq!((euler.beta_start, euler.timestep_spacing), (1e-4, super::super::TimestepSpacing::Leading));
         let euler = read(json!({})).with_class(SchedulerClass::EulerDiscrete, "test").unwrap();
         assert_eq!(euler.timestep_spacing, super::super::TimestepSpacing::Linspace);
+    }
+
+    #[test]
+    fn a_schedule_by_name_replaces_betas_and_is_spelled_out_where_diffusers_has_no_such_name() {
+        let read = |json: Value| SchedulerConfig::from_json(&json, "test").unwrap();
+        let own = read(json!({ "num_train_timesteps": 2, "trained_betas": [0.1, 0.2] }));
+        let cosine = own.with_beta_schedule(BetaSchedule::SquaredCosine, "test").unwrap();
+        let plain = read(json!({ "num_train_timesteps": 2, "beta_schedule": "squaredcos_cap_v2" }));
+        assert_eq!(cosine, plain);
+        let large = read(json!({ "num_train_timesteps": 100, "beta_start": 0.9, "beta_end": 0.9,
+            "trained_betas": vec![0.01; 100] }));
+        let message = large.with_beta_schedule(BetaSchedule::Linear, "--schedule").unwrap_err().to_string();
+        assert!(message.starts_with("--schedule: ") && message.contains("alphas_cumprod"), "{message}");
+
+        let heun = read(json!({ "_class_name": "HeunDiscreteScheduler", "beta_schedule": "exp" }));
+        assert_eq!(heun.for_diffusers(), heun);
+        let ddpm = heun.for_training("test").unwrap().for_diffusers();
+        assert_eq!(ddpm.trained_betas, Some(crate::diffusion::NoiseSchedule::new(&heun).betas));
+        assert!(ddpm.class.is_for_pipelines() && !heun.class.is_for_pipelines());
     }
 
     #[test]
