@@ -46,7 +46,7 @@ pub(crate) fn keys_of<'a>(json: &'a Value, what: &str, source: &str) -> Result<&
 /// [`Input`](Error::Input) naming the key, what was found and what was expected.
 pub(crate) fn read_keys<T: DeserializeOwned>(keys: &Map<String, Value>, what: &str, source: &str) -> Result<T> {
     let read = |keys: Map<String, Value>| serde_json::from_value(Value::Object(keys));
-    let line = |error: serde_json::Error| error.to_string().lines().next().unwrap_or_default().to_string();
+    let line = |error: serde_json::Error| error.to_string().replace('\n', " ");
     for (key, value) in keys {
         let alone = [(key.clone(), value.clone())].into_iter().collect();
         read(alone).map(|_: T| ()).map_err(line).map_err(|error| match error.starts_with("unknown field") {

@@ -272,7 +272,10 @@ fn what_does_not_fit_is_refused_by_name() {
         "in_channels": 3, "out_channels": 3, "block_out_channels": [32, 32], "layers_per_block": 1,
         "down_block_types": ["SkipDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "SkipUpBlock2D"],
     });
-    UNetConfig::from_json(&good, "good").unwrap();
+    let read = UNetConfig::from_json(&good, "good").unwrap();
+    let mut averaged = good.clone();
+    averaged["optimization_step"] = json!(500);
+    assert_eq!(UNetConfig::from_json(&averaged, "unet_ema").unwrap(), read);
     for (key, value, also) in [
         ("down_block_types", json!(["KDownBlock2D", "DownBlock2D"]), "KDownBlock2D"),
         ("down_block_types", json!(["CrossAttnDownBlock2D", "DownBlock2D"]), "CrossAttnDownBlock2D"),

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::nn::{UNet, UNetConfig};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
@@ -27,8 +28,16 @@ pub struct ModelFolder {
     pub weights: Vec<f32>,
 }
 
+/// Bytes of a configuration at the most: more is no configuration.
+const LONGEST_JSON: u64 = 1 << 24;
+
 pub(super) fn read_json(path: &Path) -> Result<Value> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(Error::io(path))?;
+    file.take(LONGEST_JSON + 1).read_to_string(&mut text).map_err(Error::io(path))?;
+    if text.len() as u64 > LONGEST_JSON {
+        return Err(Error::input(format!("{}: longer than {LONGEST_JSON} bytes, expected JSON", path.display())));
+    }
     diffusers_config::parse(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
 }
 

@@ -116,6 +116,9 @@ impl Default for UNetConfig {
 }
 
 const CLASS: &str = "UNet2DModel";
+/// What diffusers' `EMAModel` adds to the configuration of the weights that it averaged.
+const OF_AVERAGES: [&str; 7] =
+    ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
 
 /// The largest side of a picture: beyond it the size is a slip of the hand.
 const LARGEST_SIDE: usize = 8192;
@@ -130,7 +133,7 @@ impl UNetConfig {
         if let Some(found) = keys.get("_class_name").filter(|&name| name != CLASS) {
             return Err(Error::input(format!("{source}: _class_name is {found}, this program has only \"{CLASS}\"")));
         }
-        let own = keys.iter().filter(|(key, _)| !key.starts_with('_'));
+        let own = keys.iter().filter(|(key, _)| !key.starts_with('_') && !OF_AVERAGES.contains(&key.as_str()));
         let own: Map<String, Value> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
         let config: Self = diffusers_config::read_keys(&own, CLASS, source)?;
         config.validate(source)?;
