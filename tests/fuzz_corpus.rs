@@ -43,3 +43,8 @@ fn shard_index() {
 fn config() {
     replay("config", checks::config);
 }
+
+#[test]
+fn openai() {
+    replay("openai", checks::openai);
+}

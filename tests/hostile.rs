@@ -217,6 +217,22 @@ fn pickles_that_are_deep_or_grow() {
         [&tensor[..at], &sizes, b"h\x01", &tensor[at + 4..]].concat()
     });
     pickle_refused(&dict_of(&long.unwrap()), &["more than 16 axes"]);
+    // Many dictionaries of one long list of pairs, and many tensors of one tuple of arguments: what one call builds from
+    // what was built before takes a few bytes.
+    let pairs = [b"\x80\x02K\x01K\x02\x86q\x01]q\x02(".to_vec(), b"h\x01".repeat(100_000), b"e\x85q\x03".to_vec()];
+    let dicts = [pairs.concat(), b"ccollections\nOrderedDict\nq\x04".to_vec(), b"h\x04h\x03R".repeat(100_000)].concat();
+    pickle_refused(&[&dicts[..], b"."].concat(), &["builds more than"]);
+    let one = tensor(16, 0, &[1; 16], &[1; 16]);
+    let keep = [b"\x80\x02".to_vec(), one[..one.len() - 1].to_vec(), b"q\x01".to_vec()].concat();
+    let tensors = [keep, b"ctorch._utils\n_rebuild_tensor_v2\nq\x02".to_vec(), b"h\x02h\x01R".repeat(2_000_000)].concat();
+    pickle_refused(&[&tensors[..], b"."].concat(), &["builds more than 8388608 values"]);
+    // One value kept, or put on the stack, nine million times.
+    pickle_refused(&[b"\x80\x02K\x01".to_vec(), b"\x94".repeat(9_000_000)].concat(), &["builds more than"]);
+    pickle_refused(&[b"\x80\x02".to_vec(), b"N".repeat(9_000_000)].concat(), &["builds more than"]);
+    // A long dictionary without tensors, a million times under a name that is looked into.
+    let long = [b"\x80\x02}(".to_vec(), b"K\x01N".repeat(500_000), b"uq\x01".to_vec(), text("model"), b"q\x02".to_vec()];
+    let often = [long.concat(), b"}(".to_vec(), b"h\x02h\x01".repeat(500_000), b"u.".to_vec()].concat();
+    pickle_refused(&often, &["no tensors"]);
     let large = vec![b'N'; (1 << 24) + 1];
     pickle_refused(&large, &["16777216"]);
 }

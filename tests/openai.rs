@@ -121,6 +121,16 @@ fn both_orders_of_attention_are_told_apart() {
     assert_eq!(key(false), data[16 * row..][..row]);
 }
 
+/// Leaves the finest level no channels.
+fn without_channels(case: &mut Case) {
+    let finest = case.tensors["input_blocks.1.0.out_layers.3.weight"].0[0];
+    for (name, (shape, data)) in &mut case.tensors {
+        let qkv = if name.contains(".qkv.") { 3 * finest } else { finest };
+        shape.iter_mut().filter(|size| [finest, qkv].contains(size)).for_each(|size| *size = 0);
+        data.truncate(shape.iter().product());
+    }
+}
+
 #[test]
 fn what_unet2d_cannot_be_is_refused_by_name() {
     let remove = |prefix: &'static str| move |case: &mut Case| case.tensors.retain(|name, _| !name.starts_with(prefix));
@@ -136,6 +146,7 @@ fn what_unet2d_cannot_be_is_refused_by_name() {
                 .refusal(|case| (case.unstated.num_head_channels, case.unstated.num_heads) = (None, 2)),
             "heads are of different sizes",
         ),
+        (Case::named("guided").refusal(without_channels), "attention over 0 channels"),
         (
             Case::named("improved").refusal(|case| {
                 case.tensors.insert("input_blocks.999999999999.0.weight".into(), (vec![1], vec![0.0]));

@@ -2,10 +2,13 @@
 //! inputs, and aquatint's own tests with those that are kept.
 #![allow(dead_code)]
 
+use aquatint::checkpoint::openai::{self, Unstated};
 use aquatint::checkpoint::{Tensors, parse_shard_index};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::nn::{TensorSource, UNet, UNetConfig};
 use aquatint::{Error, Result};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -29,7 +32,7 @@ fn one_line<T>(result: Result<T>) -> Option<T> {
 fn weights(bytes: &[u8], source: &str) {
     let Some(tensors) = one_line(Tensors::from_bytes(bytes.to_vec(), source)) else { return };
     for name in tensors.names() {
-        let elements = tensors.shape(name).unwrap().iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        let elements = count(tensors.shape(name).unwrap());
         if elements.is_some_and(|elements| elements <= MOST_ELEMENTS)
             && let Some(data) = one_line(tensors.read(name))
         {
@@ -81,4 +84,52 @@ pub fn config(bytes: &[u8]) {
     if let Some(config) = one_line(SchedulerConfig::from_json(&json, "scheduler_config.json")) {
         assert_eq!(SchedulerConfig::from_json(&config.to_json(), "again").unwrap(), config);
     }
+}
+
+/// Tensors of zeros.
+struct Zeros(BTreeMap<String, Vec<usize>>);
+
+impl TensorSource for Zeros {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.0.keys().map(String::as_str))
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.0.get(name).map(|shape| &shape[..])
+    }
+
+    fn read(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        let elements = self.0.get(name).and_then(|shape| count(shape)).filter(|count| *count <= MOST_ELEMENTS);
+        elements.map(|count| vec![0.0; count].into()).ok_or_else(|| Error::Input(format!("no tensor {name}")))
+    }
+}
+
+/// Elements of a shape, as a file has them.
+fn count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
+}
+
+/// An OpenAI checkpoint: a byte of what it does not say, then a line for each tensor, of its name and sizes.
+pub fn openai(bytes: &[u8]) {
+    let Some((&unsaid, lines)) = bytes.split_first() else { return };
+    let mut tensors = BTreeMap::new();
+    for line in String::from_utf8_lossy(lines).lines() {
+        let mut words = line.split_whitespace();
+        let Some(name) = words.next().filter(|name| name.len() <= 512 && !name.contains(char::is_control)) else {
+            continue;
+        };
+        let shape: Vec<usize> = words.filter_map(|size| size.parse().ok()).collect();
+        if count(&shape).is_some() {
+            tensors.insert(name.to_string(), shape);
+        }
+    }
+    let unstated = Unstated {
+        num_heads: usize::from(unsaid & 3),
+        num_head_channels: (unsaid & 4 != 0).then_some(usize::from(unsaid >> 3 & 3) * 16),
+        new_attention_order: unsaid & 32 != 0,
+        image_size: 16 << (unsaid >> 6 & 1),
+        no_rescale_timesteps: unsaid & 128 != 0,
+        ..Unstated::default()
+    };
+    one_line(openai::read(&Zeros(tensors), "a.pt", &unstated));
 }

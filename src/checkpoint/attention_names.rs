@@ -1,4 +1,4 @@
-//! The names that diffusers gave to attention's weights before its version 0.12.
+//! The names that diffusers gave to attention's weights before its version 0.17.
 
 /// Old and new names of the projections.
 const PROJECTIONS: [(&str, &str); 4] =

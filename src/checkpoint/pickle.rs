@@ -7,6 +7,10 @@ use std::collections::HashMap;
 
 /// Instructions and names of a checkpoint of a hundred thousand tensors.
 pub(super) const LONGEST: usize = 1 << 24;
+/// Values that a checkpoint of a hundred thousand tensors makes. Each takes at most 40 bytes or so.
+const MOST_BUILT: usize = 1 << 23;
+/// Values that have the size of a tensor without its axes, here and in the table that is made of it.
+const TENSOR: usize = 16;
 /// More axes than any tensor has.
 const MOST_AXES: usize = 16;
 
@@ -25,8 +29,15 @@ pub(super) enum Value {
 /// A piece of the pickle that is text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
-    start: usize,
-    len: usize,
+    // A pickle has no more than LONGEST bytes.
+    start: u32,
+    len: u32,
+}
+
+impl Text {
+    fn of(self, pickle: &[u8]) -> &str {
+        std::str::from_utf8(&pickle[self.start as usize..][..self.len as usize]).unwrap_or_default()
+    }
 }
 
 /// The names that a checkpoint of tensors needs.
@@ -80,13 +91,27 @@ impl<'a> Pickle<'a> {
         if bytes.len() > LONGEST {
             return Err(Error::input(format!("a pickle of {} bytes, expected at most {LONGEST}", bytes.len())));
         }
-        let mut machine =
-            Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), nodes: Vec::new() };
+        let mut machine = Machine {
+            bytes,
+            at: 0,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            nodes: Vec::new(),
+            in_nodes: 0,
+        };
+        // A value is written in a byte at least, and may then be in a list and in a dictionary of that list's pairs.
+        let most = (2 * bytes.len() + 1024).min(MOST_BUILT);
         let begun = |at: usize| bytes.get(at).map_or("its end".into(), |code| format!("instruction {code:#04x}"));
         loop {
             let at = machine.at;
             match machine.step() {
-                Ok(None) => {}
+                // No step builds more than there was before it.
+                Ok(None) if machine.built() <= most => {}
+                Ok(None) => {
+                    let bytes = bytes.len();
+                    return Err(Error::input(format!("a pickle of {bytes} bytes that builds more than {most} values")));
+                }
                 Ok(Some(root)) => return Ok(Self { bytes, nodes: machine.nodes, root }),
                 Err(Stop::Refused(why)) => return Err(Error::input(why)),
                 Err(Stop::Broken(why)) => {
@@ -98,7 +123,7 @@ impl<'a> Pickle<'a> {
 
     /// A text of the pickle.
     pub(super) fn text(&self, text: Text) -> &'a str {
-        std::str::from_utf8(&self.bytes[text.start..][..text.len]).unwrap_or_default()
+        text.of(self.bytes)
     }
 
     /// The node behind a value.
@@ -128,6 +153,8 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     nodes: Vec<Node>,
+    /// Values in all nodes.
+    in_nodes: usize,
 }
 
 const CUT_OFF: Stop = Stop::Broken("it is cut off");
@@ -152,9 +179,9 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, len: usize) -> Done<Text> {
-        let start = self.at;
+        let start = self.at as u32;
         std::str::from_utf8(self.take(len)?).map_err(|_| Stop::Broken("its text is not UTF-8"))?;
-        Ok(Text { start, len })
+        Ok(Text { start, len: len as u32 })
     }
 
     /// A line of text, without its end.
@@ -169,7 +196,18 @@ impl<'a> Machine<'a> {
         self.stack.push(value);
     }
 
+    /// Values that are kept anywhere, which memory is proportional to.
+    fn built(&self) -> usize {
+        self.stack.len() + self.marks.len() + self.memo.len() + self.nodes.len() + self.in_nodes
+    }
+
     fn push_node(&mut self, node: Node) {
+        self.in_nodes += match &node {
+            Node::Tuple(values) | Node::List(values) => values.len(),
+            Node::Dict(entries) => 2 * entries.len(),
+            Node::Storage { .. } => 0,
+            Node::Tensor(tensor) => TENSOR + 2 * tensor.shape.len(),
+        };
         self.push(Value::Node(self.nodes.len()));
         self.nodes.push(node);
     }
@@ -225,6 +263,7 @@ impl<'a> Machine<'a> {
             Some(Node::List(list)) => list.extend(values),
             _ => return Err(Stop::Broken("what is appended to is no list")),
         }
+        self.in_nodes += values.len();
         Ok(())
     }
 
@@ -235,6 +274,7 @@ impl<'a> Machine<'a> {
             Some(Node::Dict(dict)) if rest.is_empty() => dict.extend(pairs.iter().map(|&[key, value]| (key, value))),
             _ => return Err(Stop::Broken("what is added to is no dictionary, or a key has no value")),
         }
+        self.in_nodes += entries.len();
         Ok(())
     }
 
@@ -420,7 +460,7 @@ impl<'a> Machine<'a> {
     }
 
     fn text_of(&self, text: Text) -> &'a str {
-        std::str::from_utf8(&self.bytes[text.start..][..text.len]).unwrap_or_default()
+        text.of(self.bytes)
     }
 
     fn tuple_of(&self, value: Value) -> Done<&[Value]> {

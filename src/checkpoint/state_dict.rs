@@ -24,9 +24,10 @@ pub(super) fn tensors<'a>(pickle: &'a Pickle) -> Result<Vec<(&'a str, &'a Tensor
         return collect(pickle, entries(top).filter(|(_, value)| pickle.node(*value).is_some()));
     }
     let mut found = Vec::new();
-    for (name, value) in entries(top) {
-        if let Some(Node::Dict(dict)) = pickle.node(value)
-            && KNOWN.contains(&name)
+    // By the names, so that each is looked into once, however often the dictionary has it; the last one is Python's.
+    for name in KNOWN {
+        if let Some((_, value)) = entries(top).filter(|(key, _)| *key == name).last()
+            && let Some(Node::Dict(dict)) = pickle.node(value)
             && has_tensors(dict)
         {
             found.push((name, dict));

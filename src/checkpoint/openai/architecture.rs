@@ -10,6 +10,9 @@ use std::collections::{HashMap, HashSet};
 /// Groups of all normalisations.
 const GROUPS: usize = 32;
 
+/// More blocks than any network's list has.
+const MOST_CHILDREN: usize = 1024;
+
 /// A level of the network, finest first.
 struct Level {
     channels: usize,
@@ -66,9 +69,7 @@ impl<'a> Reader<'a> {
     fn children(&self, prefix: &str) -> usize {
         let number =
             |name: &str| name.strip_prefix(prefix)?.strip_prefix('.')?.split('.').next()?.parse::<usize>().ok();
-        // No more than there are tensors, whatever their names say.
-        let most = self.source.names().count();
-        self.source.names().filter_map(number).filter(|&n| n < most).max().map_or(0, |last| last + 1)
+        self.source.names().filter_map(number).filter(|&n| n < MOST_CHILDREN).max().map_or(0, |last| last + 1)
     }
 
     /// The network as diffusers' `config.json`.
@@ -80,7 +81,7 @@ impl<'a> Reader<'a> {
             return Err(Error::input("no output_blocks: this is a classifier, expected a network that predicts noise"));
         }
         let outputs = self.size("out.2.weight", 4, 0)?;
-        if inputs == 6 || (outputs != inputs && outputs != 2 * inputs) {
+        if inputs == 6 || (outputs != inputs && Some(outputs) != inputs.checked_mul(2)) {
             return Err(Error::input(format!(
                 "{inputs} channels to {outputs}: this makes small pictures larger, expected a network that makes pictures"
             )));
@@ -175,7 +176,7 @@ impl<'a> Reader<'a> {
                  has as many of each"
             )));
         }
-        let scale_shift = self.size("input_blocks.1.0.emb_layers.1.weight", 2, 0)? == 2 * channels[0];
+        let scale_shift = Some(self.size("input_blocks.1.0.emb_layers.1.weight", 2, 0)?) == channels[0].checked_mul(2);
         let types = |down: bool| {
             levels.iter().map(move |level| match (down, if down { level.attends_down } else { level.attends_up }) {
                 (true, true) => "AttnDownBlock2D",
@@ -220,7 +221,7 @@ impl<'a> Reader<'a> {
             Head::Number(heads) => ("--num-heads", heads),
         };
         match self.head {
-            _ if !channels.is_multiple_of(number) => {
+            _ if channels == 0 || !channels.is_multiple_of(number) => {
                 Err(Error::input(format!("attention over {channels} channels, expected a multiple of {flag} {number}")))
             }
             Head::Channels(size) => Ok(channels / size),

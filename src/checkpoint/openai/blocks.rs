@@ -68,9 +68,8 @@ impl Reader<'_> {
         self.layer(&format!("{from}.norm"), &format!("{to}.group_norm"))?;
         let channels = self.size(&format!("{from}.norm.weight"), 1, 0)?;
         for (inner, factor) in [("qkv", 3), ("proj_out", 1)] {
-            for (kind, expected) in
-                [("weight", &[factor * channels, channels, 1][..]), ("bias", &[factor * channels][..])]
-            {
+            let outputs = channels.saturating_mul(factor);
+            for (kind, expected) in [("weight", &[outputs, channels, 1][..]), ("bias", &[outputs][..])] {
                 let name = format!("{from}.{inner}.{kind}");
                 let found = self.shape(&name)?;
                 // A 1x1 convolution over a row of pixels; some files have it without its last size.
