@@ -11,7 +11,6 @@ mod timesteps;
 pub use chain::{Chain, ChainOptions, Stage};
 pub use noise_schedule::NoiseSchedule;
 pub use sampler::{Request, Sampler, StepNoise};
-pub(crate) use scheduler::parse;
 pub use scheduler::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,
     SolverType, TimestepSpacing, TimestepType, VarianceType,

@@ -10,7 +10,6 @@ pub use names::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SolverType, TimestepSpacing,
     TimestepType, VarianceType,
 };
-pub(crate) use reading::parse;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
