@@ -1,12 +1,16 @@
 //! What users can get wrong: one clear line that names the thing, exit code 1, and no half-written file.
 
-use aquatint::checkpoint::{read_tensors, write_tensors};
+#[path = "reference/tensor_file.rs"]
+mod tensor_file;
+
+use aquatint::checkpoint::write_tensors;
 use aquatint::nn::NamedTensor;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use tempfile::TempDir;
+use tensor_file::read_tensors;
 
 fn aquatint(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_aquatint")).args(arguments).output().unwrap()

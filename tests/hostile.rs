@@ -224,13 +224,15 @@ fn pickles_that_are_deep_or_grow() {
     pickle_refused(&[&dicts[..], b"."].concat(), &["builds more than"]);
     let one = tensor(16, 0, &[1; 16], &[1; 16]);
     let keep = [b"\x80\x02".to_vec(), one[..one.len() - 1].to_vec(), b"q\x01".to_vec()].concat();
-    let tensors = [keep, b"ctorch._utils\n_rebuild_tensor_v2\nq\x02".to_vec(), b"h\x02h\x01R".repeat(2_000_000)].concat();
+    let tensors =
+        [keep, b"ctorch._utils\n_rebuild_tensor_v2\nq\x02".to_vec(), b"h\x02h\x01R".repeat(2_000_000)].concat();
     pickle_refused(&[&tensors[..], b"."].concat(), &["builds more than 8388608 values"]);
     // One value kept, or put on the stack, nine million times.
     pickle_refused(&[b"\x80\x02K\x01".to_vec(), b"\x94".repeat(9_000_000)].concat(), &["builds more than"]);
     pickle_refused(&[b"\x80\x02".to_vec(), b"N".repeat(9_000_000)].concat(), &["builds more than"]);
     // A long dictionary without tensors, a million times under a name that is looked into.
-    let long = [b"\x80\x02}(".to_vec(), b"K\x01N".repeat(500_000), b"uq\x01".to_vec(), text("model"), b"q\x02".to_vec()];
+    let long =
+        [b"\x80\x02}(".to_vec(), b"K\x01N".repeat(500_000), b"uq\x01".to_vec(), text("model"), b"q\x02".to_vec()];
     let often = [long.concat(), b"}(".to_vec(), b"h\x02h\x01".repeat(500_000), b"u.".to_vec()].concat();
     pickle_refused(&often, &["no tensors"]);
     let large = vec![b'N'; (1 << 24) + 1];

@@ -2,9 +2,10 @@
 //! (`tests/parity/openai.py`), and what `UNet2DModel` cannot be is refused by name.
 
 mod reference;
+#[path = "reference/tensor_file.rs"]
+mod tensor_file;
 
 use aquatint::checkpoint::openai::{self, OpenAi, Unstated};
-use aquatint::checkpoint::{TensorFile, read_tensors};
 use aquatint::device::{Device, Host};
 use aquatint::nn::{Forward, TensorSource};
 use aquatint::plan::Step;
@@ -12,6 +13,7 @@ use clap::{Args, FromArgMatches};
 use reference::{Tensor, assert_close};
 use std::collections::HashMap;
 use std::path::Path;
+use tensor_file::{TensorFile, read_tensors};
 
 type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 

@@ -3,14 +3,17 @@
 
 mod devices;
 mod reference;
+#[path = "reference/tensor_file.rs"]
+mod tensor_file;
 
-use aquatint::checkpoint::{ModelFolder, TensorFile, read_tensors};
+use aquatint::checkpoint::ModelFolder;
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerClass, StepNoise};
 use aquatint::nn::Forward;
 use aquatint::plan::{Element, Step, Storage};
 use reference::{Tensor, assert_close};
 use std::path::{Path, PathBuf};
+use tensor_file::{TensorFile, read_tensors};
 
 const FORWARD: f32 = 1e-4;
 const CHAIN: f32 = 1e-3;

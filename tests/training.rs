@@ -2,7 +2,9 @@
 
 mod devices;
 
-use aquatint::checkpoint::read_tensors;
+#[path = "reference/tensor_file.rs"]
+mod tensor_file;
+
 use aquatint::data::{Dataset, Options};
 use aquatint::device::gpu::Gpu;
 use aquatint::device::{Choices, Device, Host};
@@ -13,6 +15,7 @@ use aquatint::training::{Precision, Run, RunConfig, Trainer, TrainingConfig, Tra
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tensor_file::read_tensors;
 
 /// A network small enough for software Vulkan.
 fn small_unet(classes: Option<usize>) -> UNetConfig {

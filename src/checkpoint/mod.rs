@@ -22,6 +22,6 @@ mod write_tensors;
 pub use model_folder::ModelFolder;
 pub use read_any::{Family, read_any};
 pub use shard_index::parse as parse_shard_index;
-pub use tensors::{TensorFile, Tensors, read_tensors};
+pub use tensors::Tensors;
 pub use weight_files::WeightFiles;
 pub use write_tensors::{Deferred, WeightType, deferred, write_deferred, write_tensors};

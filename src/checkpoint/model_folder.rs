@@ -11,7 +11,7 @@ use crate::nn::{UNet, UNetConfig};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const UNET_CONFIG: &str = "unet/config.json";
@@ -45,22 +45,22 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
     atomic_file::write(path, format!("{value:#}\n").as_bytes())
 }
 
+fn scheduler(files: &ModelFiles) -> Result<Option<SchedulerConfig>> {
+    let read = |path: &PathBuf| SchedulerConfig::from_json(&read_json(path)?, &path.display().to_string());
+    files.scheduler.as_ref().map(read).transpose()
+}
+
 impl ModelFolder {
     /// Reads a model: a pipeline's folder, a folder with everything in it, a network's own folder, or a file of weights
-    /// beside its `config.json`. Without a scheduler's configuration it is diffusers' DDPMScheduler as it is by default,
-    /// which a line on standard error says.
+    /// beside its `config.json`. Without a scheduler's configuration it is diffusers' DDPMScheduler as it is by default;
+    /// [`read_scheduler`](Self::read_scheduler) tells whether there is one.
     ///
     /// # Errors
     /// [`Io`](Error::Io) or [`Input`](Error::Input) naming the file, the key or the tensor that does not fit.
     pub fn read(path: &Path) -> Result<Self> {
-        let scheduler = match Self::read_scheduler(path)? {
-            Some(scheduler) => scheduler,
-            None => {
-                eprintln!("{}: no scheduler_config.json; taking a DDPMScheduler's defaults", path.display());
-                SchedulerConfig::default()
-            }
-        };
-        Self::read_files(&ModelFiles::find(path)?, scheduler)
+        let files = ModelFiles::find(path)?;
+        let scheduler = scheduler(&files)?.unwrap_or_default();
+        Self::read_files(&files, scheduler)
     }
 
     /// The scheduler alone, of whatever [`read`](Self::read) takes; `None` where there is no configuration of one.
@@ -68,8 +68,7 @@ impl ModelFolder {
     /// # Errors
     /// [`Io`](Error::Io) or [`Input`](Error::Input) naming the file or the key that does not fit.
     pub fn read_scheduler(path: &Path) -> Result<Option<SchedulerConfig>> {
-        let found = ModelFiles::find(path)?.scheduler;
-        found.map(|path| SchedulerConfig::from_json(&read_json(&path)?, &path.display().to_string())).transpose()
+        scheduler(&ModelFiles::find(path)?)
     }
 
     /// As [`read`](Self::read) for what needs no scheduler: it is a DDPMScheduler's default, whatever the folder says.

@@ -148,6 +148,30 @@ impl Tensors {
         Ok((&entry.shape, self.read_entry(name, entry)?))
     }
 
+    /// A tensor's sizes, without reading it; the error says what there is.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input).
+    pub fn sizes(&self, name: &str) -> Result<&[usize]> {
+        Ok(&self.entry(name)?.shape)
+    }
+
+    /// The finite elements of a tensor that has these sizes; any other is refused before it is read.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input).
+    pub fn finite(&self, name: &str, expected: &[usize]) -> Result<Cow<'_, [f32]>> {
+        let (source, found) = (&self.source, self.sizes(name)?);
+        if found != expected {
+            return Err(Error::input(format!("{source}: tensor {name} has shape {found:?}, expected {expected:?}")));
+        }
+        let data = self.read(name)?;
+        match data.iter().find(|value| !value.is_finite()) {
+            Some(bad) => Err(Error::input(format!("{source}: tensor {name} holds {bad}, expected finite numbers"))),
+            None => Ok(data),
+        }
+    }
+
     fn entry(&self, name: &str) -> Result<&Entry> {
         self.entries.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.entries.keys().map(String::as_str).take(8).collect();
@@ -197,41 +221,4 @@ impl TensorSource for Prefixed<'_> {
     fn read(&self, name: &str) -> Result<Cow<'_, [f32]>> {
         self.tensors.read(&format!("{}{name}", self.prefix))
     }
-}
-
-/// A file's tensors as floats, and its metadata.
-#[derive(Clone, Debug, Default)]
-pub struct TensorFile {
-    /// (shape, data) by name. Integers are floats here: they are labels and timesteps, small enough to be exact.
-    pub tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
-    /// Free text by name.
-    pub metadata: HashMap<String, String>,
-}
-
-impl TensorFile {
-    /// A tensor by name; the error names the file, the tensor and what there is.
-    ///
-    /// # Errors
-    /// [`Input`](Error::Input).
-    pub fn get(&self, name: &str, path: &Path) -> Result<&(Vec<usize>, Vec<f32>)> {
-        self.tensors.get(name).ok_or_else(|| {
-            let mut names: Vec<&str> = self.tensors.keys().map(String::as_str).take(8).collect();
-            names.sort_unstable();
-            Error::input(format!("{}: no tensor {name}; it holds {}", path.display(), names.join(", ")))
-        })
-    }
-}
-
-/// Reads all tensors of a file, for those that are small.
-///
-/// # Errors
-/// As [`Tensors::open`].
-pub fn read_tensors(path: &Path) -> Result<TensorFile> {
-    let mut table = Tensors::open(path)?;
-    let tensor = |(name, entry): (&String, &Entry)| {
-        let data = table.read_entry(name, entry)?.into_owned();
-        Ok((name.clone(), (entry.shape.clone(), data)))
-    };
-    let tensors = table.entries.iter().map(tensor).collect::<Result<_>>()?;
-    Ok(TensorFile { tensors, metadata: std::mem::take(&mut table.metadata) })
 }

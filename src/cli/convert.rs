@@ -1,5 +1,6 @@
 //! `aquatint convert`
 
+use super::model::note_default_scheduler;
 use super::output::{note, say};
 use crate::checkpoint::openai::Unstated;
 use crate::checkpoint::{Family, WeightType, read_any};
@@ -38,8 +39,9 @@ impl Convert {
             return Err(Error::input(format!("{out}: holds {found} already; choose a new folder")));
         }
         let (mut model, family) = read_any(&self.model, &self.unstated)?;
-        if family == Family::OpenAi {
-            note!("{}: not said in the file and taken as: {}", self.model.display(), self.unstated);
+        match family {
+            Family::OpenAi => note!("{}: not said in the file and taken as: {}", self.model.display(), self.unstated),
+            Family::Diffusers => note_default_scheduler(&self.model)?,
         }
         let source = self.model.display().to_string();
         if let Some(class) = model.make_for_pipelines(&source)? {

@@ -1,13 +1,15 @@
 //! `aquatint evaluate`
 
 use super::device::DeviceFlag;
+use super::model::read_model;
 use super::output::say;
 use super::sample::{draw, picture_size};
-use crate::checkpoint::{ModelFolder, read_tensors};
+use crate::checkpoint::Tensors;
 use crate::data::{Dataset, Fit, Options};
 use crate::diffusion::{Chain, ChainOptions, Request};
 use crate::error::{Error, Result};
 use crate::metrics::{median, nearest_distances, precision_recall};
+use crate::nn::TensorSource;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,15 +123,15 @@ impl Evaluate {
     /// The pictures to judge, NHWC, and a picture's shape.
     fn drawn(&self) -> Result<(Vec<f32>, [usize; 3])> {
         if self.model.is_file() {
-            let file = read_tensors(&self.model)?;
-            let (shape, data) = file.get("sample", &self.model)?;
-            let &[n, c, h, w] = &shape[..] else {
+            let file = Tensors::open(&self.model)?;
+            let shape = file.sizes("sample")?;
+            let &[n, c, h, w] = shape else {
                 let path = self.model.display();
                 return Err(Error::input(format!("{path}: tensor sample has shape {shape:?}, expected [N, C, H, W]")));
             };
-            return Ok((super::sample::to_nhwc(data, [n, c, h, w]), [h, w, c]));
+            return Ok((super::sample::to_nhwc(&file.read("sample")?, [n, c, h, w]), [h, w, c]));
         }
-        let model = ModelFolder::read(&self.model)?;
+        let model = read_model(&self.model)?;
         let size = picture_size(&model, None, &self.model)?;
         let request = Request { count: self.count, seed: self.seed, ..Request::default() };
         let chain = Chain::new(&model.scheduler, ChainOptions { steps: Some(self.steps), ..ChainOptions::default() })?;

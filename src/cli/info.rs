@@ -16,7 +16,7 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Example: aquatint info runs/digits --batch 1,16,64")]
 pub(super) struct Info {
-    /// A model folder: a run's, or one in diffusers' layout
+    /// A model folder, a run's or one in diffusers' layout, or a file of weights beside its config.json
     model: PathBuf,
     /// Pictures at a time that memory is planned for
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64], value_name = "N")]

@@ -9,6 +9,7 @@ mod device;
 mod devices;
 mod evaluate;
 mod info;
+mod model;
 mod output;
 mod predict;
 mod progress;

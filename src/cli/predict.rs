@@ -2,7 +2,7 @@
 
 use super::device::DeviceFlag;
 use super::sample::{to_nchw, to_nhwc};
-use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
+use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::nn::{ClassEmbedType, Forward};
 use crate::plan::{Element, Step};
@@ -15,7 +15,7 @@ use std::process::ExitCode;
     The input holds `sample` (f32, [N, C, H, W]), `timestep` (i64 or f32, [N]) and, for a conditional model, \
     `class_labels` (i64, [N]; f32, [N, time_embedding_dim], where class_embed_type is identity); the output holds `output` (f32, [N, C, H, W]).")]
 pub(super) struct Predict {
-    /// A model folder: a run's, or one in diffusers' layout
+    /// A model folder, a run's or one in diffusers' layout, or a file of weights beside its config.json
     model: PathBuf,
     /// A safetensors file
     #[arg(long, value_name = "FILE")]
@@ -31,10 +31,10 @@ impl Predict {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let model = ModelFolder::read_network(&self.model)?;
         let config = model.unet.config();
-        let file = read_tensors(&self.input)?;
+        let file = Tensors::open(&self.input)?;
         let source = self.input.display().to_string();
-        let (shape, sample) = file.get("sample", &self.input)?;
-        let &[n, channels, height, width] = &shape[..] else {
+        let shape = file.sizes("sample")?;
+        let &[n, channels, height, width] = shape else {
             return Err(Error::input(format!("{source}: tensor sample has shape {shape:?}, expected [N, C, H, W]")));
         };
         if n == 0 || channels != config.in_channels {
@@ -43,29 +43,15 @@ impl Predict {
                 "{source}: tensor sample has shape {shape:?}, expected at least one picture of {expected} channels"
             )));
         }
-        if sample.iter().any(|value| !value.is_finite()) {
-            return Err(Error::input(format!("{source}: tensor sample is not finite")));
-        }
         config.check_size(height, width, &source)?;
-        let floats = |name: &str, expected: &[usize]| -> Result<&Vec<f32>> {
-            let (found, data) = file.get(name, &self.input)?;
-            if found != expected {
-                return Err(Error::input(format!(
-                    "{source}: tensor {name} has shape {found:?}, expected {expected:?}"
-                )));
-            }
-            match data.iter().find(|value| !value.is_finite()) {
-                Some(bad) => Err(Error::input(format!("{source}: tensor {name} holds {bad}, expected finite numbers"))),
-                None => Ok(data),
-            }
-        };
-        let timesteps = floats("timestep", &[n])?;
-        config.check_timesteps(timesteps, &source)?;
+        let sample = file.finite("sample", shape)?;
+        let timesteps = file.finite("timestep", &[n])?;
+        config.check_timesteps(&timesteps, &source)?;
         let labels = match config.class_embed_type {
             None => match config.num_class_embeds {
                 None => None,
                 Some(classes) => {
-                    let labels = floats("class_labels", &[n])?;
+                    let labels = file.finite("class_labels", &[n])?;
                     let bad = |label: &&f32| !(0.0..classes as f32).contains(*label) || label.fract() != 0.0;
                     if let Some(bad) = labels.iter().find(bad) {
                         let last = classes - 1;
@@ -77,25 +63,25 @@ impl Predict {
                 }
             },
             Some(ClassEmbedType::Timestep) => {
-                let labels = floats("class_labels", &[n])?;
-                config.check_timesteps(labels, &format!("{source}: class_labels"))?;
+                let labels = file.finite("class_labels", &[n])?;
+                config.check_timesteps(&labels, &format!("{source}: class_labels"))?;
                 Some(labels)
             }
-            Some(ClassEmbedType::Identity) => Some(floats("class_labels", &[n, config.embedding_channels()])?),
+            Some(ClassEmbedType::Identity) => Some(file.finite("class_labels", &[n, config.embedding_channels()])?),
         };
 
         let forward = Forward::new(&model.unet, n, [height, width])?;
         let mut device = self.device.open()?;
         let id = device.load(&forward.plan)?;
         device.upload(&forward.weights, 0, &model.weights)?;
-        device.upload(&forward.pictures, 0, &to_nhwc(sample, [n, channels, height, width]))?;
-        device.upload(&forward.timesteps, 0, timesteps)?;
+        device.upload(&forward.pictures, 0, &to_nhwc(&sample, [n, channels, height, width]))?;
+        device.upload(&forward.timesteps, 0, &timesteps)?;
         match (labels, &forward.labels) {
             (Some(labels), Some(storage)) if storage.element() == Element::U32 => {
                 let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
                 device.upload_integers(storage, 0, &labels)?;
             }
-            (Some(labels), Some(storage)) => device.upload(storage, 0, labels)?,
+            (Some(labels), Some(storage)) => device.upload(storage, 0, &labels)?,
             (None, _) | (_, None) => {}
         }
         device.run(id, &Step::default())?;

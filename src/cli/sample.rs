@@ -1,9 +1,10 @@
 //! `aquatint sample`
 
 use super::device::DeviceFlag;
+use super::model::read_model;
 use super::output::say;
 use super::progress::Progress;
-use crate::checkpoint::{ModelFolder, read_tensors, write_tensors};
+use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
 use crate::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise};
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use std::process::ExitCode;
     --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
     kept, the rest is the other class's default.")]
 pub(super) struct Sample {
-    /// A model folder: a run's, or one in diffusers' layout
+    /// A model folder, a run's or one in diffusers' layout, or a file of weights beside its config.json
     model: PathBuf,
     /// Pictures to draw
     #[arg(short = 'n', long = "count", default_value_t = 64, value_name = "N")]
@@ -92,7 +93,7 @@ impl Sample {
                 return Err(Error::input(format!("{flag} is {value}, expected 1 to {MOST_PICTURES}")));
             }
         }
-        let model = ModelFolder::read(&self.model)?;
+        let model = read_model(&self.model)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
         let chain = self.chain(&model.scheduler)?;
         let channels = model.unet.config().in_channels;
@@ -162,17 +163,9 @@ pub(super) fn picture_size(model: &ModelFolder, asked: Option<usize>, source: &P
 
 /// Noise from a file, as NHWC; `before` are sizes before those of the pictures.
 fn read_noise(path: &Path, before: &[usize], [n, c, h, w]: [usize; 4]) -> Result<Vec<f32>> {
-    let file = read_tensors(path)?;
-    let (found, data) = file.get("noise", path)?;
-    let expected = [before, &[n, c, h, w]].concat();
-    if *found != expected {
-        let path = path.display();
-        return Err(Error::input(format!("{path}: tensor noise has shape {found:?}, expected {expected:?}")));
-    }
-    if data.iter().any(|value| !value.is_finite()) {
-        return Err(Error::input(format!("{}: tensor noise is not finite", path.display())));
-    }
-    Ok(to_nhwc(data, [before.iter().product::<usize>() * n, c, h, w]))
+    let file = Tensors::open(path)?;
+    let data = file.finite("noise", &[before, &[n, c, h, w]].concat())?;
+    Ok(to_nhwc(&data, [before.iter().product::<usize>() * n, c, h, w]))
 }
 
 /// Draws a request with a progress bar.

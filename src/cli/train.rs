@@ -1,9 +1,9 @@
 //! `aquatint train`
 
 use super::device::DeviceFlag;
+use super::model::read_model;
 use super::output::{note, say};
 use super::progress::{Progress, duration};
-use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
 use crate::diffusion::{BetaSchedule, SchedulerConfig};
@@ -170,7 +170,7 @@ impl Train {
 
     /// A new run that begins with a model's weights.
     fn start_from(&self, from: &Path, mut tables: Tables) -> Result<Run> {
-        let model = ModelFolder::read(from)?;
+        let model = read_model(from)?;
         let unet = model.unet.config();
         let conflict = |what: &str| {
             let from = from.display();
