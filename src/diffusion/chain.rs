@@ -125,6 +125,8 @@ impl Chain {
     pub fn steps_within(config: &SchedulerConfig, most: usize) -> usize {
         let all = config.num_train_timesteps;
         let first = |steps: usize| match config.class {
+            // Its steps lie on one timestep if there are as many as timesteps.
+            SchedulerClass::DpmSolverMultistep if steps >= all => all,
             SchedulerClass::DpmSolverMultistep => all / (steps + 1) * steps,
             _ => all / steps * (steps - 1),
         };
