@@ -26,7 +26,7 @@ pub(super) fn tensors<'a>(pickle: &'a Pickle) -> Result<Vec<(&'a str, &'a Tensor
     let mut found = Vec::new();
     // By the names, so that each is looked into once, however often the dictionary has it; the last one is Python's.
     for name in KNOWN {
-        if let Some((_, value)) = entries(top).filter(|(key, _)| *key == name).next_back()
+        if let Some((_, value)) = entries(top).rfind(|(key, _)| *key == name)
             && let Some(Node::Dict(dict)) = pickle.node(value)
             && has_tensors(dict)
         {
