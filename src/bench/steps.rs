@@ -6,8 +6,8 @@ use crate::device::Device;
 use crate::diffusion::{Chain, ChainOptions, Sampler, SchedulerConfig, StepNoise};
 use crate::error::Result;
 use crate::kernels::{Fill, Input, loss_scale};
-use crate::nn::{Network, Recompute, UNet};
-use crate::plan::{Recorder, Storage};
+use crate::nn::{Forward, UNet};
+use crate::plan::Storage;
 use crate::training::{RunConfig, Trainer, TrainingConfig};
 
 /// The three steps of a network.
@@ -66,28 +66,13 @@ pub(super) fn train(network: &Reference, batch: usize, options: &Options) -> Res
 
 fn forward(network: &Reference, batch: usize) -> Result<Work> {
     let unet = UNet::new(&network.config)?;
-    let [height, width] = network.size();
-    let shape = [batch, height, width, network.config.in_channels];
-    let weights = Storage::f32("weights", unet.parameters().len());
-    let (x, t) = (Storage::f32("pictures", shape.iter().product()), Storage::f32("timesteps", batch));
-    let mut r = Recorder::new();
-    let (x_value, t_value) = (r.input(&x, &shape), r.input(&t, &[batch]));
-    let mut net = Network {
-        r: &mut r,
-        parameters: unet.parameters(),
-        weights: &weights,
-        gradients: None,
-        halves: None,
-        recompute: Recompute::None,
-    };
-    let output = unet.record(&mut net, x_value, t_value, None)?;
-    r.export("output", output);
+    let Forward { plan, weights, pictures, timesteps: t, .. } = Forward::new(&unet, batch, network.size())?;
     let prepare = move |device: &mut dyn Device| {
         device.upload(&weights, 0, &unet.parameters().initialize(0))?;
         device.upload(&t, 0, &timesteps(batch))?;
-        upload(device, &x, Fill::Normal(1.0))
+        upload(device, &pictures, Fill::Normal(1.0))
     };
-    Ok(Work { plan: r.finish(), step: any_step(), prepare: Box::new(prepare) })
+    Ok(Work { plan, step: any_step(), prepare: Box::new(prepare) })
 }
 
 /// The network, then the update, as sampling runs them.

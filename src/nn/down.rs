@@ -1,6 +1,5 @@
 //! The levels on the way down.
 
-use super::attention_block::AttentionBlock;
 use super::config::UNetConfig;
 use super::config_values::{BlockStyle, BlockType, ResampleType};
 use super::layer::Layer;
@@ -10,9 +9,6 @@ use super::resnet_block::{Kind, Resample, ResnetBlock, Shared};
 use crate::error::Result;
 use crate::kernels::convolution::Window;
 use crate::plan::{Value, add};
-
-/// Groups of the norms of attention in Skip blocks.
-pub(super) const SKIP_ATTENTION_GROUPS: usize = 32;
 
 /// How a level halves the size.
 #[derive(Clone, Debug)]
@@ -36,18 +32,12 @@ impl DownLevel {
         let (block, channels) = (config.down_block_types[level], &config.block_out_channels);
         let (inputs, outputs) = (channels[level.saturating_sub(1)], channels[level]);
         let groups = config.norm_num_groups.unwrap_or(1);
-        let skips = block.style() == BlockStyle::Skip;
-        let kind = |channels| if skips { Kind::skip(channels) } else { Kind::plain(channels, groups) };
+        let kind = |channels| Kind::of(block.style(), channels, groups);
         let mut layers = Vec::new();
         for layer in 0..config.layers_per_block {
             let kind = kind([if layer == 0 { inputs } else { outputs }, outputs]);
-            let resnet = ResnetBlock::new(p, &format!("{name}.resnets.{layer}"), kind, shared)?;
-            let attention = block.attends().then(|| {
-                let groups = if skips { SKIP_ATTENTION_GROUPS } else { groups };
-                let name = format!("{name}.attentions.{layer}");
-                AttentionBlock::new(p, &name, outputs, Some(groups), kind.divisor, shared)
-            });
-            layers.push(Layer { resnet, attention: attention.transpose()? });
+            let attention = block.attends().then_some(layer);
+            layers.push(Layer::new(p, &name, [layer, groups], (block.style(), attention), kind, shared)?);
         }
         let mut end = None;
         if level + 1 < channels.len() {

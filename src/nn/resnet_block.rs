@@ -1,5 +1,6 @@
 //! diffusers' `ResnetBlock2D`: norm, activation, convolution, time embedding, norm, activation, convolution, residual.
 
+use super::config_values::BlockStyle;
 use super::layers::{Conv2d, Linear, Network, Norm, same};
 use super::parameters::Parameters;
 use crate::error::Result;
@@ -76,8 +77,13 @@ impl Kind {
     }
 
     /// As Skip blocks have them: a quarter of the channels as groups, the sum's variance kept.
-    pub(super) fn skip(channels: [usize; 2]) -> Self {
+    fn skip(channels: [usize; 2]) -> Self {
         Self { groups: channels.map(skip_groups), divisor: std::f32::consts::SQRT_2, ..Self::plain(channels, 1) }
+    }
+
+    /// What a block of this style has; `groups` is the configuration's number.
+    pub(super) fn of(style: BlockStyle, channels: [usize; 2], groups: usize) -> Self {
+        if style == BlockStyle::Skip { Self::skip(channels) } else { Self::plain(channels, groups) }
     }
 
     /// The same with a change of size.

@@ -1,9 +1,7 @@
 //! The levels on the way up.
 
-use super::attention_block::AttentionBlock;
 use super::config::UNetConfig;
 use super::config_values::{BlockStyle, BlockType, ResampleType};
-use super::down::SKIP_ATTENTION_GROUPS;
 use super::layer::Layer;
 use super::layers::{Conv2d, Network, Norm, same};
 use super::parameters::Parameters;
@@ -41,7 +39,7 @@ impl UpLevel {
         let finest_skip = reversed[(level + 1).min(reversed.len() - 1)];
         let groups = config.norm_num_groups.unwrap_or(1);
         let skips = block.style() == BlockStyle::Skip;
-        let kind = |channels| if skips { Kind::skip(channels) } else { Kind::plain(channels, groups) };
+        let kind = |channels| Kind::of(block.style(), channels, groups);
         let mut layers = Vec::new();
         for layer in 0..=config.layers_per_block {
             let below = if layer == 0 { from_below } else { outputs };
@@ -51,16 +49,11 @@ impl UpLevel {
                 // diffusers divides only the second number by 4.
                 kind.groups[0] = (below + skip / 4).min(32);
             }
-            let resnet = ResnetBlock::new(p, &format!("{name}.resnets.{layer}"), kind, shared)?;
             // Skip blocks attend once, after all residual blocks.
             let number = if skips { 0 } else { layer };
             let attends = block.attends() && (!skips || layer == config.layers_per_block);
-            let attention = attends.then(|| {
-                let groups = if skips { SKIP_ATTENTION_GROUPS } else { groups };
-                let name = format!("{name}.attentions.{number}");
-                AttentionBlock::new(p, &name, outputs, Some(groups), kind.divisor, shared)
-            });
-            layers.push(Layer { resnet, attention: attention.transpose()? });
+            let attention = attends.then_some(number);
+            layers.push(Layer::new(p, &name, [layer, groups], (block.style(), attention), kind, shared)?);
         }
         let mut end = None;
         if level + 1 < reversed.len() {
