@@ -194,21 +194,19 @@ impl Chain {
 impl Plan<'_> {
     /// x_0 and eps, each of x and of the network's output, where x = signal x_0 + noise eps.
     pub(super) fn predictions(&self, signal: f64, noise: f64) -> [[f64; 2]; 2] {
-        match self.config.prediction_type {
-            PredictionType::Epsilon => [[1.0 / signal, -noise / signal], [0.0, 1.0]],
-            PredictionType::Sample => [[0.0, 1.0], [1.0 / noise, -signal / noise]],
-            PredictionType::VPrediction => [[signal, -noise], [noise, signal]],
-        }
+        self.config.prediction_type.x0_and_epsilon(signal, noise)
     }
 
     /// Why a stage has no finite weights.
     fn impossible(&self, stage: &Stage) -> Error {
         let (class, timestep) = (self.config.class.name(), stage.timestep);
         let signal = self.schedule.alphas_cumprod.get(timestep as usize).copied().unwrap_or(1.0);
-        if signal == 0.0 && self.config.prediction_type == PredictionType::Epsilon {
+        let prediction = self.config.prediction_type;
+        if signal == 0.0 && matches!(prediction, PredictionType::Epsilon | PredictionType::Score) {
+            let prediction = serde_json::to_value(prediction).unwrap_or_default();
             return Error::input(format!(
-                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr), of which prediction_type \"epsilon\" \
-                 says no x_0; expected steps or a timestep_spacing that leave it out"
+                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr), of which prediction_type \
+                 {prediction} says no x_0; expected steps or a timestep_spacing that leave it out"
             ));
         }
         let steps = self.steps;

@@ -4,6 +4,7 @@
 mod block_product;
 mod case;
 mod geometry;
+pub mod prediction;
 mod product;
 mod tiles;
 mod vector;

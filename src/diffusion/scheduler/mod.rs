@@ -5,10 +5,11 @@ mod names;
 mod reading;
 
 use crate::error::{Error, Result};
+pub use crate::kernels::prediction::PredictionType;
 pub use class::SchedulerClass;
 pub use names::{
-    AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SolverType, TimestepSpacing,
-    TimestepType, VarianceType,
+    AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, SolverType, TimestepSpacing, TimestepType,
+    VarianceType,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

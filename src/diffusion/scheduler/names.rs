@@ -40,18 +40,6 @@ pub enum VarianceType {
     LearnedRange,
 }
 
-/// What the network predicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PredictionType {
-    /// The noise (Ho et al. 2020).
-    Epsilon,
-    /// x_0 itself.
-    Sample,
-    /// sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans & Ho 2022).
-    VPrediction,
-}
-
 /// Which timesteps a chain of fewer steps takes (Lin et al. 2023, table 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
