@@ -1,5 +1,5 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `devices`, `check`,
-//! `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `schedule`, `devices`,
+//! `check`, `bench`.
 
 mod bench;
 mod check;
@@ -10,10 +10,12 @@ mod devices;
 mod evaluate;
 mod info;
 mod model;
+mod noise;
 mod output;
 mod predict;
 mod progress;
 mod sample;
+mod schedule;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +39,7 @@ enum Command {
     Convert(convert::Convert),
     Evaluate(evaluate::Evaluate),
     Info(info::Info),
+    Schedule(schedule::Schedule),
     Devices(devices::Devices),
     Check(check::Check),
     Bench(bench::BenchCommand),
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Convert(convert) => convert.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Info(info) => info.run(),
+        Command::Schedule(schedule) => schedule.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),

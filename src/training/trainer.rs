@@ -2,7 +2,7 @@
 
 use super::config::{Precision, RunConfig};
 use crate::device::{Device, PlanId};
-use crate::diffusion::{NoiseSchedule, PredictionType};
+use crate::diffusion::{DeviceTables, PredictionType};
 use crate::error::{Error, Result};
 use crate::kernels::adam::{Adam, OptimizerState, adam_step_over, bias_correction};
 use crate::kernels::ema::ema_step_scaled;
@@ -10,7 +10,6 @@ use crate::kernels::forward_process::forward_process;
 use crate::kernels::gradient_norm::gradient_norm;
 use crate::kernels::loss_scale;
 use crate::kernels::mse::mse;
-use crate::kernels::schedule_tables::{TABLES, schedule_tables};
 use crate::nn::{Network, UNet};
 use crate::plan::{Element, Plan, Recorder, Step, Storage};
 
@@ -54,8 +53,7 @@ pub struct Trainer {
     pictures: Storage,
     labels: Storage,
     one: Storage,
-    /// The noise schedule's tables, where the device does not compute them.
-    tables: Option<Storage>,
+    tables: DeviceTables,
     /// In mixed precision: the weights' copy, and the scale of the loss with what it is told by.
     mixed: Option<Mixed>,
     loss: Storage,
@@ -100,17 +98,9 @@ impl Trainer {
             loss_scale::copy_weights(&mut r, &state.parameters, halves);
             r.set_activations(Element::F16);
         }
-        let (tables, table_values) = match NoiseSchedule::on_device(&config.scheduler) {
-            Some(schedule) => (None, schedule_tables(&mut r, schedule)),
-            None => {
-                let timesteps = config.scheduler.num_train_timesteps;
-                let tables = Storage::f32("noise schedule", TABLES * timesteps);
-                let values = r.input(&tables, &[TABLES, timesteps]);
-                (Some(tables), values)
-            }
-        };
+        let tables = DeviceTables::record(&mut r, &config.scheduler)?;
         let x0 = r.input(&pictures, &shape);
-        let noisy = forward_process(&mut r, table_values, x0)?;
+        let noisy = forward_process(&mut r, tables.tables, x0)?;
         let label_value = config.unet.classes().map(|_| r.input(&labels, &[batch]));
         let mut net = Network {
             r: &mut r,
@@ -205,9 +195,7 @@ impl Trainer {
             mixed.state = None;
             device.upload(&mixed.scale, 0, &loss_scale::INITIAL)?;
         }
-        if let Some(tables) = &self.tables {
-            device.upload(tables, 0, &NoiseSchedule::new(&self.config.scheduler).tables())?;
-        }
+        self.tables.upload(device)?;
         device.upload(&self.one, 0, &[1.0])
     }
 
