@@ -61,4 +61,5 @@ registry! {
     timestep_embedding,
     total,
     upsample,
+    variational_bound,
 }
