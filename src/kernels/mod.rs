@@ -63,4 +63,5 @@ registry! {
     timestep_embedding,
     total,
     upsample,
+    variational_bound,
 }
