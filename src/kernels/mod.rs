@@ -28,6 +28,7 @@ macro_rules! registry {
 }
 
 registry! {
+    accumulate,
     activation,
     adam,
     attention,
@@ -57,8 +58,10 @@ registry! {
     schedule_tables,
     silu,
     softmax,
+    step_report,
     sum_rows,
     timestep_embedding,
     total,
     upsample,
+    variational_bound,
 }

@@ -10,4 +10,4 @@ pub use config::{Precision, RunConfig, Tables, TrainingConfig, default_unet};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
 pub use state::{TrainingState, Tuned};
-pub use trainer::{MemoryTable, Trainer};
+pub use trainer::{MemoryTable, StepRecord, Trainer};
