@@ -11,5 +11,6 @@ struct Step {
     clip_norm: f32,
     sampler_row: u32,
     sampler_noise: u32,
+    micro_batch: u32,
 }
 @group(1) @binding(0) var<uniform> step: Step;

@@ -23,6 +23,7 @@ use std::time::Instant;
 #[command(after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
+    aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
     aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr")]
 pub(super) struct Train {
@@ -41,9 +42,12 @@ pub(super) struct Train {
     /// Optimiser steps in all
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Pictures in a step
+    /// Pictures in a step, or with --accumulate in each of its micro-batches
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// Micro-batches in a step: the same update as from a batch N times larger, in the memory of one
+    #[arg(long, value_name = "N")]
+    accumulate: Option<usize>,
     /// Height and width that pictures are brought to
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
@@ -133,6 +137,7 @@ impl Train {
         }
         set(&mut t.max_train_steps, self.steps);
         set(&mut t.train_batch_size, self.batch);
+        set(&mut t.gradient_accumulation_steps, self.accumulate);
         set(&mut t.learning_rate, self.lr);
         set(&mut t.lr_warmup_steps, self.warmup);
         set(&mut t.ema_max_decay, self.ema);
@@ -284,6 +289,7 @@ impl Train {
         }
         differs("--data", self.data.as_ref(), &t.dataset)?;
         differs("--batch", self.batch.as_ref(), &t.train_batch_size)?;
+        differs("--accumulate", self.accumulate.as_ref(), &t.gradient_accumulation_steps)?;
         differs("--image-size", self.image_size.map(Some).as_ref(), &t.resolution)?;
         differs("--fit", self.fit.as_ref(), &t.fit)?;
         differs("--lr", self.lr.as_ref(), &t.learning_rate)?;
@@ -352,7 +358,7 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device, flag: &DeviceFlag) -
         megabytes(memory.optimizer),
         megabytes(memory.activations)
     );
-    let (steps, batch) = (config.training.max_train_steps, config.training.train_batch_size);
+    let (steps, batch) = (config.training.max_train_steps, config.training.pictures_in_a_step());
     flag.tune(device, |device, watch| run.tune(device, watch))?;
     run.load(device)?;
     let first = run.step();

@@ -29,6 +29,7 @@ macro_rules! registry {
 }
 
 registry! {
+    accumulate,
     activation,
     adam,
     attention,
@@ -59,6 +60,7 @@ registry! {
     schedule_tables,
     silu,
     softmax,
+    step_report,
     sum_rows,
     timestep_embedding,
     total,

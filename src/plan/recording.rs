@@ -100,7 +100,7 @@ impl Place {
 }
 
 /// A recording with its memory planned: what a device loads once and runs every step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// In the order in which they run.
     pub calls: Vec<Call>,

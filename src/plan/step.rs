@@ -26,6 +26,8 @@ pub struct Step {
     pub sampler_row: u32,
     /// Numbers the noise of a sampler's step: no two steps of a chain have the same.
     pub sampler_noise: u32,
+    /// Which of the micro-batches that a step of gradient accumulation is made of.
+    pub micro_batch: u32,
 }
 
 impl Step {

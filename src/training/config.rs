@@ -37,8 +37,10 @@ pub struct TrainingConfig {
     pub class_conditional: bool,
     /// Optimiser steps in all.
     pub max_train_steps: usize,
-    /// Pictures in a step.
+    /// Pictures in a step, or in each of its micro-batches.
     pub train_batch_size: usize,
+    /// Micro-batches whose gradients make a step.
+    pub gradient_accumulation_steps: usize,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,
     /// Steps over which the learning rate rises from zero.
@@ -101,6 +103,7 @@ impl Default for TrainingConfig {
             class_conditional: false,
             max_train_steps: 10_000,
             train_batch_size: 64,
+            gradient_accumulation_steps: 1,
             learning_rate: 2e-4,
             lr_warmup_steps: 500,
             adam_beta1: 0.9,
@@ -127,6 +130,11 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// Pictures in a step, in all its micro-batches.
+    pub fn pictures_in_a_step(&self) -> usize {
+        self.train_batch_size * self.gradient_accumulation_steps
+    }
+
     /// Whether the numbers make sense.
     ///
     /// # Errors
@@ -140,6 +148,11 @@ impl TrainingConfig {
         }
         if !(1..=1 << 20).contains(&self.train_batch_size) {
             return wrong("train_batch_size", self.train_batch_size.to_string(), "1 to 1048576");
+        }
+        let most = (1 << 31) / self.train_batch_size;
+        if !(1..=most).contains(&self.gradient_accumulation_steps) {
+            let expected = format!("1 to {most} with batches of {}", self.train_batch_size);
+            return wrong("gradient_accumulation_steps", self.gradient_accumulation_steps.to_string(), &expected);
         }
         if !(1..=u32::MAX as usize).contains(&self.max_train_steps) {
             return wrong("max_train_steps", self.max_train_steps.to_string(), "1 to 4294967295");

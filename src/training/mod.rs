@@ -12,4 +12,4 @@ pub use objective::{LossName, TimestepSampler, WeightingName};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
 pub use state::{TrainingState, Tuned};
-pub use trainer::{MemoryTable, Trainer};
+pub use trainer::{MemoryTable, StepRecord, Trainer};

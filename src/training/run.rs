@@ -3,7 +3,7 @@
 use super::config::{Precision, RunConfig, TrainingConfig};
 use super::order::Order;
 use super::state::{FILE, TrainingState, Tuned};
-use super::trainer::{MemoryTable, Trainer};
+use super::trainer::{MemoryTable, StepRecord, Trainer};
 use crate::atomic_file;
 use crate::checkpoint::ModelFolder;
 use crate::data::Dataset;
@@ -208,8 +208,8 @@ impl Run {
         table
     }
 
-    fn plans(&self) -> [&Plan; 2] {
-        [self.trainer.plan(), self.sampler.plan()]
+    fn plans(&self) -> Vec<&Plan> {
+        self.trainer.plans().chain([self.sampler.plan()]).collect()
     }
 
     /// What the run was computed with before, if that was on this device.
@@ -256,6 +256,9 @@ impl Run {
                 Some(fitting) => format!("a batch of {fitting} would fit"),
                 None => "not even a batch of 1 would fit".into(),
             };
+            if let Some((batch, times)) = self.accumulation_that_fits(device) {
+                advice += &format!(", and --batch {batch} --accumulate {times} takes the same steps");
+            }
             if self.would_fit(device, |training| training.recompute = Recompute::Block) {
                 advice += ", and with --recompute block this one would";
             }
@@ -286,12 +289,26 @@ impl Run {
             .find(|&batch| self.would_fit(device, |training| training.train_batch_size = batch))
     }
 
+    /// The largest micro-batches, and their number, that make the same steps and that the device has room for.
+    fn accumulation_that_fits(&self, device: &mut dyn Device) -> Option<(usize, usize)> {
+        let TrainingConfig { train_batch_size: batch, gradient_accumulation_steps: times, .. } = self.config.training;
+        let cuts = std::iter::successors(Some(2), |cuts| Some(2 * cuts)).take_while(|cuts| batch.is_multiple_of(*cuts));
+        cuts.map(|cuts| (batch / cuts, times * cuts)).find(|&(batch, times)| {
+            self.would_fit(device, |training| {
+                (training.train_batch_size, training.gradient_accumulation_steps) = (batch, times);
+            })
+        })
+    }
+
     /// Whether the device has room for the run with another configuration.
     fn would_fit(&self, device: &mut dyn Device, change: impl FnOnce(&mut TrainingConfig)) -> bool {
         let mut config = self.config.clone();
         change(&mut config.training);
         let other = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0));
-        other.is_ok_and(|other| device.has_room(other.trainer.plan(), other.sampler.memory().activations))
+        other.is_ok_and(|other| {
+            let plan = other.trainer.plan();
+            device.has_room(plan, other.memory().total() - plan.memory().total())
+        })
     }
 
     /// Takes the steps that are left, writing a checkpoint every `checkpointing_steps` and at the end.
@@ -312,14 +329,17 @@ impl Run {
         state.write(&self.folder, self.trainer.unet().parameters())?;
         let training = self.config.training.clone();
         let batch = training.train_batch_size;
+        let micro_batches = training.gradient_accumulation_steps;
         let mut pictures = vec![0.0; batch * self.dataset.picture_len()];
         let mut labels = vec![0; batch];
-        self.batch(self.step, &mut pictures, &mut labels);
+        self.batch(self.step * micro_batches, &mut pictures, &mut labels);
         while self.step < training.max_train_steps {
-            self.trainer.begin(device, self.step, &pictures, &labels)?;
-            // While a GPU is busy with this one.
-            self.batch(self.step + 1, &mut pictures, &mut labels);
-            let loss = self.trainer.finish(device, self.step)?;
+            for micro_batch in 0..micro_batches {
+                self.trainer.begin(device, self.step, micro_batch, &pictures, &labels)?;
+                // While a GPU is busy with this one.
+                self.batch(self.step * micro_batches + micro_batch + 1, &mut pictures, &mut labels);
+            }
+            let StepRecord { loss, .. } = self.trainer.finish(device, self.step)?;
             self.losses.push(loss);
             self.step += 1;
             tell(Progress::Step { done: self.step, loss });
@@ -333,14 +353,14 @@ impl Run {
         Ok(())
     }
 
-    /// The pictures and labels of a step.
-    fn batch(&mut self, step: usize, pictures: &mut [f32], labels: &mut [u32]) {
+    /// The pictures and labels of a (micro-)batch, counted from the run's beginning.
+    fn batch(&mut self, number: usize, pictures: &mut [f32], labels: &mut [u32]) {
         let flips = self.config.training.random_flip;
         for (index, picture) in pictures.chunks_exact_mut(self.dataset.picture_len()).enumerate() {
-            let position = step * labels.len() + index;
-            let number = self.order.picture(position);
-            self.dataset.picture(number, flips && self.order.is_flipped(position), picture);
-            labels[index] = self.dataset.labels.as_ref().map_or(0, |labels| labels[number]);
+            let position = number * labels.len() + index;
+            let picture_number = self.order.picture(position);
+            self.dataset.picture(picture_number, flips && self.order.is_flipped(position), picture);
+            labels[index] = self.dataset.labels.as_ref().map_or(0, |labels| labels[picture_number]);
         }
     }
 

@@ -4,19 +4,22 @@ use super::config::{Precision, RunConfig};
 use super::objective::Objective;
 use crate::device::{Device, PlanId};
 use crate::error::{Error, Result};
+use crate::kernels::accumulate::accumulate;
 use crate::kernels::adam::{Adam, OptimizerState, adam_step_over, bias_correction};
 use crate::kernels::ema::ema_step_scaled;
 use crate::kernels::gradient_norm::gradient_norm;
 use crate::kernels::loss_scale;
+use crate::kernels::step_report::{self, step_report};
 use crate::nn::{Network, UNet};
-use crate::plan::{Element, Plan, Recorder, Step, Storage};
+use crate::plan::{Element, Plan, Recorder, Step, Storage, Value};
+use std::collections::BTreeMap;
 
 /// Planned bytes of a training run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryTable {
     /// The weights and their moving average.
     pub parameters: u64,
-    /// Gradients and both moments of Adam.
+    /// Gradients, their sum over micro-batches where there are several, and both moments of Adam.
     pub optimizer: u64,
     /// Activations, their gradients and the batch.
     pub activations: u64,
@@ -42,6 +45,28 @@ struct ScaleState {
     skipped: usize,
 }
 
+/// The second half of a step that is made of several micro-batches.
+struct Accumulation {
+    /// The mean of the micro-batches' gradients.
+    gradients: Storage,
+    /// From them to the new weights.
+    update: Plan,
+    loaded: Option<PlanId>,
+}
+
+/// What a step tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRecord {
+    /// The loss, in the mean over the micro-batches.
+    pub loss: f32,
+    /// The norm of the whole gradient, before clipping; not finite in a step that mixed precision has skipped.
+    pub gradient_norm: f32,
+    /// The root of the mean of the squared norms of the micro-batches' gradients, where there are several.
+    pub micro_batch_norm: Option<f32>,
+    /// The learning rate.
+    pub learning_rate: f32,
+}
+
 /// Takes training steps on a device.
 pub struct Trainer {
     config: RunConfig,
@@ -54,10 +79,12 @@ pub struct Trainer {
     objective: Objective,
     /// In mixed precision: the weights' copy, and the scale of the loss with what it is told by.
     mixed: Option<Mixed>,
-    loss: Storage,
-    norm: Storage,
+    /// Loss and gradient norm of every micro-batch; the whole gradient's norm is in the last row.
+    report: Storage,
+    /// From the pictures to the new weights, or with several micro-batches to the sum of their gradients.
     plan: Plan,
     loaded: Option<PlanId>,
+    accumulation: Option<Accumulation>,
     /// What the scale was before the step that was begun.
     before: Option<ScaleState>,
 }
@@ -93,7 +120,7 @@ impl Trainer {
             r.set_activations(Element::F16);
         }
         let x0 = r.input(&pictures, &shape);
-        let objective = Objective::new(config, batch)?;
+        let objective = Objective::new(config, batch * training.gradient_accumulation_steps)?;
         let noised = objective.noise(&mut r, x0)?;
         let label_value = config.unet.classes().map(|_| r.input(&labels, &[batch]));
         let mut net = Network {
@@ -109,21 +136,13 @@ impl Trainer {
         let upstream = r.bind(mixed.as_ref().map_or(&one, |mixed| &mixed.scale), 0, &[1]);
         r.backward(loss, upstream)?;
         let norm = gradient_norm(&mut r, &state.gradients);
-        let adam = Adam {
-            beta1: training.adam_beta1,
-            beta2: training.adam_beta2,
-            epsilon: training.adam_epsilon,
-            weight_decay: training.adam_weight_decay,
-            decoupled: true,
-        };
-        let control = mixed.as_ref().map(|mixed| loss_scale::loss_scale(&mut r, norm, &mixed.scale));
-        adam_step_over(&mut r, &state, &unet.parameters().trained_runs(), control.unwrap_or(norm), adam);
-        ema_step_scaled(&mut r, &state.parameters, &ema, control);
-        let (loss, norm) = (r.export("loss", loss), r.export("gradient norm", norm));
-        let plan = r.finish();
-        let config = config.clone();
-        Ok(Self {
-            config,
+        let micro_batches = training.gradient_accumulation_steps;
+        let rows = if micro_batches == 1 { 1 } else { micro_batches + 1 };
+        let report = Storage::f32("report", step_report::COLUMNS * rows);
+        step_report(&mut r, loss, norm, &report);
+
+        let mut trainer = Self {
+            config: config.clone(),
             unet,
             state,
             ema,
@@ -132,12 +151,42 @@ impl Trainer {
             one,
             objective,
             mixed,
-            loss,
-            norm,
-            plan,
+            report,
+            plan: Plan::default(),
             loaded: None,
+            accumulation: None,
             before: None,
-        })
+        };
+        if micro_batches == 1 {
+            trainer.update(&mut r, &trainer.state.gradients, norm);
+            trainer.plan = r.finish();
+        } else {
+            let gradients = Storage::f32("accumulated gradients", trainer.state.gradients.len());
+            accumulate(&mut r, &trainer.state.gradients, &gradients, (micro_batches as f32).recip());
+            trainer.plan = r.finish();
+            let mut r = Recorder::new();
+            let norm = gradient_norm(&mut r, &gradients);
+            step_report(&mut r, norm, norm, &trainer.report);
+            trainer.update(&mut r, &gradients, norm);
+            trainer.accumulation = Some(Accumulation { gradients, update: r.finish(), loaded: None });
+        }
+        Ok(trainer)
+    }
+
+    /// Records what the whole gradient, of this norm, does to the weights and their average.
+    fn update(&self, r: &mut Recorder, gradients: &Storage, norm: Value) {
+        let training = &self.config.training;
+        let adam = Adam {
+            beta1: training.adam_beta1,
+            beta2: training.adam_beta2,
+            epsilon: training.adam_epsilon,
+            weight_decay: training.adam_weight_decay,
+            decoupled: true,
+        };
+        let control = self.mixed.as_ref().map(|mixed| loss_scale::loss_scale(r, norm, &mixed.scale));
+        let state = OptimizerState { gradients: gradients.clone(), ..self.state.clone() };
+        adam_step_over(r, &state, &self.unet.parameters().trained_runs(), control.unwrap_or(norm), adam);
+        ema_step_scaled(r, &state.parameters, &self.ema, control);
     }
 
     /// The network.
@@ -166,17 +215,31 @@ impl Trainer {
         self.mixed.as_ref().map(|mixed| &mixed.scale)
     }
 
-    /// The recorded step.
+    /// The recorded step; with gradient accumulation, what runs for each of its micro-batches.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Everything that a step runs: the plan, and with gradient accumulation what follows the last micro-batch.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        std::iter::once(&self.plan).chain(self.accumulation.as_ref().map(|accumulation| &accumulation.update))
     }
 
     /// Planned bytes.
     pub fn memory(&self) -> MemoryTable {
         let flat = self.state.parameters.bytes();
         let halves = self.mixed.as_ref().map_or(0, |mixed| mixed.halves.bytes());
-        let (parameters, optimizer) = (2 * flat + halves, 3 * flat);
-        MemoryTable { parameters, optimizer, activations: self.plan.memory().total() - parameters - optimizer }
+        let sums = self.accumulation.as_ref().map_or(0, |accumulation| accumulation.gradients.bytes());
+        let (parameters, optimizer) = (2 * flat + halves, 3 * flat + sums);
+        let slots: u64 = self.plans().map(|plan| plan.memory().activations).sum();
+        let storages: BTreeMap<u64, u64> = self.storages().map(|storage| (storage.id(), storage.bytes())).collect();
+        let total = slots + storages.values().sum::<u64>();
+        MemoryTable { parameters, optimizer, activations: total - parameters - optimizer }
+    }
+
+    /// What the plans' storages are; one that both use comes twice.
+    fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.plans().flat_map(Plan::storages)
     }
 
     /// Allocates everything, all zeros: the buffers of [`Trainer::buffers`] are to be uploaded.
@@ -185,6 +248,9 @@ impl Trainer {
     /// The device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
         self.loaded = Some(device.load(&self.plan)?);
+        if let Some(accumulation) = &mut self.accumulation {
+            accumulation.loaded = Some(device.load(&accumulation.update)?);
+        }
         if let Some(mixed) = &mut self.mixed {
             mixed.state = None;
             device.upload(&mixed.scale, 0, &loss_scale::INITIAL)?;
@@ -195,10 +261,9 @@ impl Trainer {
 
     /// Frees everything.
     pub fn unload(&mut self, device: &mut dyn Device) {
-        if let Some(plan) = self.loaded.take() {
-            device.unload(plan);
-        }
-        self.plan.storages().for_each(|storage| device.release(storage));
+        let of_update = self.accumulation.as_mut().and_then(|accumulation| accumulation.loaded.take());
+        self.loaded.take().into_iter().chain(of_update).for_each(|plan| device.unload(plan));
+        self.storages().for_each(|storage| device.release(storage));
     }
 
     /// The numbers of a step: `n` is 0 for the first. As with PyTorch's GradScaler, the steps before that were skipped do
@@ -221,21 +286,39 @@ impl Trainer {
         }
     }
 
-    /// Takes step `n` on a batch, NHWC in [-1, 1], and returns the loss.
+    /// Takes step `n` on the pictures of all its micro-batches, NHWC in [-1, 1], and returns the loss.
     ///
     /// # Errors
     /// Those of [`Trainer::begin`] and [`Trainer::finish`].
     pub fn step(&mut self, device: &mut dyn Device, n: usize, pictures: &[f32], labels: &[u32]) -> Result<f32> {
-        self.begin(device, n, pictures, labels)?;
-        self.finish(device, n)
+        let micro_batches = self.config.training.gradient_accumulation_steps;
+        if !pictures.len().is_multiple_of(micro_batches) || !labels.len().is_multiple_of(micro_batches) {
+            let (found, labels) = (pictures.len(), labels.len());
+            return Err(Error::input(format!(
+                "step {n}: pictures of {found} numbers and {labels} labels, expected {micro_batches} micro-batches"
+            )));
+        }
+        let (len, labelled) = (pictures.len() / micro_batches, labels.len() / micro_batches);
+        for micro_batch in 0..micro_batches {
+            let pictures = &pictures[micro_batch * len..][..len];
+            self.begin(device, n, micro_batch, pictures, &labels[micro_batch * labelled..][..labelled])?;
+        }
+        Ok(self.finish(device, n)?.loss)
     }
 
-    /// Begins step `n` on a batch, NHWC in [-1, 1]. A GPU works on it until [`Trainer::finish`]; the batch may be written
-    /// over meanwhile.
+    /// Begins a micro-batch of step `n`, NHWC in [-1, 1]; the only one has number 0, and the last also updates the
+    /// weights. A GPU works on it until [`Trainer::finish`]; the batch may be written over meanwhile.
     ///
     /// # Errors
     /// The device's; [`Input`](Error::Input) if the batch is not what the network takes.
-    pub fn begin(&mut self, device: &mut dyn Device, n: usize, pictures: &[f32], labels: &[u32]) -> Result<()> {
+    pub fn begin(
+        &mut self,
+        device: &mut dyn Device,
+        n: usize,
+        micro_batch: usize,
+        pictures: &[f32],
+        labels: &[u32],
+    ) -> Result<()> {
         let plan = self.loaded.ok_or_else(|| Error::Device("the trainer is not loaded".into()))?;
         if pictures.len() != self.pictures.len() {
             let (found, expected) = (pictures.len(), self.pictures.len());
@@ -249,18 +332,35 @@ impl Trainer {
             }
             device.upload_integers(&self.labels, 0, labels)?;
         }
-        self.before = self.scale_state(device)?;
-        device.run(plan, &self.step_block(n, self.before.map_or(0, |state| state.skipped)))
+        if micro_batch == 0 {
+            self.before = self.scale_state(device)?;
+        }
+        let batch = self.config.training.train_batch_size;
+        // The noise of a picture follows from its place in the whole step.
+        let mut step = Step {
+            first_picture: (micro_batch * batch) as u32,
+            micro_batch: micro_batch as u32,
+            ..self.step_block(n, self.before.map_or(0, |state| state.skipped))
+        };
+        device.run(plan, &step)?;
+        let micro_batches = self.config.training.gradient_accumulation_steps;
+        match self.accumulation.as_ref().and_then(|accumulation| accumulation.loaded) {
+            Some(update) if micro_batch + 1 == micro_batches => {
+                step.micro_batch = micro_batches as u32;
+                device.run(update, &step)
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Waits for step `n`, which was [begun](Trainer::begin), and returns its loss.
+    /// Waits for step `n`, whose micro-batches were [begun](Trainer::begin), and returns what it tells.
     ///
     /// # Errors
     /// The device's; [`Input`](Error::Input) if the loss is not finite, with what to try, or in mixed precision the
     /// gradient at the smallest scale of the loss.
-    pub fn finish(&mut self, device: &mut dyn Device, n: usize) -> Result<f32> {
+    pub fn finish(&mut self, device: &mut dyn Device, n: usize) -> Result<StepRecord> {
         let before = self.before;
-        let loss = device.download(&self.loss)?[0];
+        let report = device.download(&self.report)?;
         if let Some(mixed) = &mut self.mixed {
             mixed.state = None;
         }
@@ -268,14 +368,26 @@ impl Trainer {
         // A gradient that is not finite at a larger scale is what the next step's smaller one is for.
         let diverged = (before.zip(after))
             .is_some_and(|(before, after)| before.scale <= loss_scale::SMALLEST && after.skipped > before.skipped);
+        let scale = before.map_or(1.0, |state| state.scale);
+        let micro_batches = self.config.training.gradient_accumulation_steps;
+        let rows = report.chunks_exact(step_report::COLUMNS).take(micro_batches);
+        let mean = |sum: f64| sum / micro_batches as f64;
+        let loss = mean(rows.clone().map(|row| f64::from(row[0])).sum()) as f32;
+        let squared = mean(rows.map(|row| f64::from(row[1] / scale).powi(2)).sum());
+        let record = StepRecord {
+            loss,
+            gradient_norm: report[report.len() - 1] / scale,
+            micro_batch_norm: (micro_batches > 1).then_some(squared.sqrt() as f32),
+            learning_rate: self.step_block(n, before.map_or(0, |state| state.skipped)).learning_rate,
+        };
         if !loss.is_finite() || diverged {
-            let norm = device.download(&self.norm)?[0] / before.map_or(1.0, |state| state.scale);
+            let norm = record.gradient_norm;
             return Err(Error::input(format!(
                 "step {n}: the loss is {loss} and the gradient's norm {norm}; a smaller learning rate may help, \
                  and the last checkpoint is whole"
             )));
         }
-        Ok(loss)
+        Ok(record)
     }
 
     /// In mixed precision, what the device holds in the loss's scale.
