@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_weighting_means_the_same_for_every_prediction() {
         // Variance preserving, and not.
-        for (signal, noise) in [(0.7_f64, 0.3), (1.0, 25.0), (0.2, 0.1)] {
+        for (signal, noise) in [(0.7_f64, 0.3_f64), (1.0, 25.0), (0.2, 0.1)] {
             let (s, n) = (signal.sqrt(), noise.sqrt());
             // x_t fixed, x_0 off by d: eps is off by -s d / n.
             let d = 0.37;
