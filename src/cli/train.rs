@@ -2,6 +2,7 @@
 
 use super::device::DeviceFlag;
 use super::model::read_model;
+use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
 use crate::data::{Dataset, Fit, Options};
@@ -23,7 +24,8 @@ use std::time::Instant;
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
-    aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5")]
+    aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
+    aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr")]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
@@ -91,6 +93,8 @@ pub(super) struct Train {
     resume: bool,
     #[command(flatten)]
     device: DeviceFlag,
+    #[command(flatten)]
+    objective: ObjectiveFlags,
 }
 
 /// `--schedule`
@@ -143,6 +147,7 @@ impl Train {
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
+        self.objective.apply(t, self.config.is_some());
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
@@ -205,8 +210,9 @@ impl Train {
         Run::start_from(&self.out, config, dataset, model.weights)
     }
 
-    /// A scheduler with the noise that the flags describe.
+    /// A scheduler with the noise, the prediction and the variances that the flags describe.
     fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
+        let scheduler = self.objective.scheduler(scheduler);
         match self.schedule {
             Some(schedule) => scheduler.with_beta_schedule(schedule.name(), "--schedule"),
             None => Ok(scheduler),
@@ -252,17 +258,6 @@ impl Train {
     /// saved, what is recomputed and on what device may change.
     fn check_flags(&self, config: &RunConfig) -> Result<()> {
         let t = &config.training;
-        fn differs<T: PartialEq + serde::Serialize>(flag: &str, given: Option<&T>, was: &T) -> Result<()> {
-            // As the configuration's file says it.
-            let said = |value: &T| serde_json::to_value(value).map_or_else(|_| "?".into(), |value| value.to_string());
-            match given {
-                Some(given) if given != was => {
-                    let (given, was) = (said(given), said(was));
-                    Err(Error::input(format!("--resume: {flag} is {given}, the run was started with {was}")))
-                }
-                _ => Ok(()),
-            }
-        }
         if let Some(path) = &self.config {
             let tables = self.tables()?;
             let same_rest = TrainingConfig {
@@ -305,16 +300,11 @@ impl Train {
             return Err(Error::input("--resume: --schedule was given, the run was started with trained_betas"));
         }
         differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
+        self.objective.check(t, &config.scheduler)?;
         differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;
         differs("--flip", self.flip.then_some(&true), &t.random_flip)?;
         differs("--classes", self.classes.then_some(&true), &t.class_conditional)
-    }
-}
-
-fn set<T: Copy>(value: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *value = given;
     }
 }
 
