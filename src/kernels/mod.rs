@@ -65,4 +65,5 @@ registry! {
     timestep_embedding,
     total,
     upsample,
+    variational_bound,
 }
