@@ -278,8 +278,22 @@ fn flags_are_kept_and_checked_by_resume() {
     let from = ["train", "--device", "cpu", "--from", &run, "--data", "digits", "--out", further, "--steps", "1"];
     let (ok, text) = aquatint(&[&from[..], &["--batch", "4", "--objective", "vlb"]].concat());
     assert!(ok, "{text}");
-    // A network of as many channels as pictures have says no variances.
+    // A network that says no variances learns to.
     std::fs::write(&file, SMALL.replace("out_channels = 2", "out_channels = 1")).unwrap();
+    let [plain, grown] = ["plain", "grown"].map(|name| folder.path().join(name).to_str().unwrap().to_string());
+    let on = |out: &str, more: &[&str]| {
+        aquatint(
+            &[&["train", "--device", "cpu", "--data", "digits", "--batch", "4", "--steps", "1", "--out", out], more]
+                .concat(),
+        )
+    };
+    let (ok, text) = on(&plain, &["--config", &file]);
+    assert!(ok, "{text}");
+    let (ok, text) = on(&grown, &["--from", &plain, "--objective", "hybrid", "--variance", "learned-range"]);
+    assert!(ok, "{text}");
+    let config = std::fs::read_to_string(Path::new(&grown).join("config.toml")).unwrap();
+    assert!(config.contains("out_channels = 2"), "{config}");
+    // A file that says how many there are is taken at its word.
     let out = folder.path().join("other");
     let other = ["train", "--device", "cpu", "--out", out.to_str().unwrap(), "--data", "digits", "--config", &file];
     let (ok, text) = aquatint(&[&other[..], &hybrid].concat());
