@@ -215,3 +215,87 @@ fn importance_sampling_is_resumed_with_the_same_bits() {
         assert!(error.to_string().contains("timestep_losses"), "{error}");
     });
 }
+
+const SMALL: &str = r#"
+[unet]
+in_channels = 1
+out_channels = 2
+block_out_channels = [8, 16]
+down_block_types = ["DownBlock2D", "DownBlock2D"]
+up_block_types = ["UpBlock2D", "UpBlock2D"]
+layers_per_block = 1
+norm_num_groups = 4
+attention_head_dim = "null"
+"#;
+
+/// The flags make the configuration that `--resume` goes on with, and refuse to be others then.
+#[test]
+fn flags_are_kept_and_checked_by_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, run] = ["small.toml", "run"].map(|name| folder.path().join(name).to_str().unwrap().to_string());
+    std::fs::write(&file, SMALL).unwrap();
+    let aquatint = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_aquatint")).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let train = ["train", "--device", "cpu", "--out", &run, "--batch", "4", "--data", "digits"];
+    let with = |more: &[&str]| aquatint(&[&train[..], more].concat());
+    let hybrid =
+        ["--objective", "hybrid", "--variance", "learned-range", "--prediction", "v", "--weighting", "min-snr"];
+    let (ok, text) =
+        with(&[&hybrid[..], &["--config", &file, "--steps", "2", "--timestep-sampler", "stratified"]].concat());
+    assert!(ok, "{text}");
+    let config = std::fs::read_to_string(Path::new(&run).join("config.toml")).unwrap();
+    for line in [
+        "objective = \"hybrid\"",
+        "weighting = \"min_snr\"",
+        "timestep_sampler = \"stratified\"",
+        "variance_type = \"learned_range\"",
+        "prediction_type = \"v_prediction\"",
+    ] {
+        assert!(config.contains(line), "{line}: {config}");
+    }
+    let (ok, text) = with(&[&hybrid[..], &["--resume", "--steps", "3"]].concat());
+    assert!(ok, "{text}");
+    for (flag, other) in [
+        ("--objective", "vlb"),
+        ("--loss", "l1"),
+        ("--weighting", "none"),
+        ("--timestep-sampler", "uniform"),
+        ("--prediction", "epsilon"),
+        ("--variance", "learned"),
+    ] {
+        let (ok, text) = with(&["--resume", flag, other]);
+        assert!(!ok && text.contains(flag) && text.contains("--resume"), "{flag} {other}: {text}");
+    }
+    // What was trained is sampled, and trained further.
+    let drawn = folder.path().join("drawn");
+    let (ok, text) =
+        aquatint(&["sample", &run, "--out", drawn.to_str().unwrap(), "-n", "2", "--steps", "3", "--device", "cpu"]);
+    assert!(ok, "{text}");
+    let further = folder.path().join("further");
+    let further = further.to_str().unwrap();
+    let from = ["train", "--device", "cpu", "--from", &run, "--data", "digits", "--out", further, "--steps", "1"];
+    let (ok, text) = aquatint(&[&from[..], &["--batch", "4", "--objective", "vlb"]].concat());
+    assert!(ok, "{text}");
+    // A network that says no variances learns to.
+    std::fs::write(&file, SMALL.replace("out_channels = 2", "out_channels = 1")).unwrap();
+    let [plain, grown] = ["plain", "grown"].map(|name| folder.path().join(name).to_str().unwrap().to_string());
+    let on = |out: &str, more: &[&str]| {
+        aquatint(
+            &[&["train", "--device", "cpu", "--data", "digits", "--batch", "4", "--steps", "1", "--out", out], more]
+                .concat(),
+        )
+    };
+    let (ok, text) = on(&plain, &["--config", &file]);
+    assert!(ok, "{text}");
+    let (ok, text) = on(&grown, &["--from", &plain, "--objective", "hybrid", "--variance", "learned-range"]);
+    assert!(ok, "{text}");
+    let config = std::fs::read_to_string(Path::new(&grown).join("config.toml")).unwrap();
+    assert!(config.contains("out_channels = 2"), "{config}");
+    // A file that says how many there are is taken at its word.
+    let out = folder.path().join("other");
+    let other = ["train", "--device", "cpu", "--out", out.to_str().unwrap(), "--data", "digits", "--config", &file];
+    let (ok, text) = aquatint(&[&other[..], &hybrid].concat());
+    assert!(!ok && text.contains("out_channels 1") && text.contains("variances are learned"), "{text}");
+}

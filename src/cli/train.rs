@@ -7,7 +7,7 @@ use super::output::{note, say};
 use super::progress::{Progress, duration};
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::{BetaSchedule, SchedulerConfig};
+use crate::diffusion::{BetaSchedule, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, SampleSize, UNetConfig};
@@ -213,8 +213,15 @@ impl Train {
         let dataset = open_dataset(t, Some(unet))?;
         let own = model.scheduler.for_training(&from.display().to_string())?;
         let scheduler = self.scheduler(tables.scheduler.unwrap_or(own))?;
-        let config = RunConfig { unet: unet.clone(), scheduler, training: tables.training };
-        Run::start_from(&self.out, config, dataset, model.weights)
+        let (mut unet, mut weights) = (unet.clone(), model.weights);
+        // What says 0 is half way between the least and the largest variance.
+        if scheduler.variance_type == Some(VarianceType::LearnedRange) && unet.out_channels == unet.in_channels {
+            let naming = |error: Error| Error::input(format!("--from {}: {error}", from.display()));
+            let (grown, flat) = model.unet.with_twice_the_outputs(&weights).map_err(naming)?;
+            (unet, weights) = (grown.config().clone(), flat);
+        }
+        let config = RunConfig { unet, scheduler, training: tables.training };
+        Run::start_from(&self.out, config, dataset, weights)
     }
 
     /// A scheduler with the noise, the prediction and the variances that the flags describe.
