@@ -3,6 +3,7 @@ struct Parameters {
     pictures: u32,
     with_weight: u32,
     with_correction: u32,
+    scale: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> upstream: array<f32>;
@@ -19,7 +20,7 @@ fn main(
     if picture >= parameters.pictures {
         return;
     }
-    var factor = upstream[0] / f32(parameters.pictures);
+    var factor = upstream[0] * (parameters.scale / f32(parameters.pictures));
     if parameters.with_weight != 0u {
         factor *= levels[8u * picture + 4u];
     }

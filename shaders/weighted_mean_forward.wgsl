@@ -3,6 +3,7 @@ struct Parameters {
     pictures: u32,
     with_weight: u32,
     with_correction: u32,
+    scale: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> losses: array<f32>;
@@ -27,6 +28,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let all = sum_over_group(sum, thread);
     if thread == 0u {
-        out[0] = all / f32(parameters.pictures);
+        out[0] = parameters.scale * (all / f32(parameters.pictures));
     }
 }

@@ -65,9 +65,11 @@ fn every_column_agrees_with_the_twin() {
     devices::on_each(|device| {
         for prediction in [Epsilon, Sample, VPrediction, Score] {
             for weighting in weightings {
-                for (draw, large_variance) in
-                    [(TimestepDraw::Uniform, false), (TimestepDraw::Shares, true), (TimestepDraw::StratifiedShares(600), false)]
-                {
+                for (draw, large_variance) in [
+                    (TimestepDraw::Uniform, false),
+                    (TimestepDraw::Shares, true),
+                    (TimestepDraw::StratifiedShares(600), false),
+                ] {
                     let discrete = DiscreteLevels { draw, prediction, weighting, large_variance };
                     let found = rows(device, &tables, &uneven, 300, discrete, &step);
                     let expected = rows(&mut Host::<f64>::reference(), &tables, &uneven, 300, discrete, &step);
@@ -108,12 +110,8 @@ fn the_bounds_weight_is_half_the_fall_of_the_snr() {
 
 /// What [`levels`] draws over many steps, on a device.
 fn drawn_timesteps(device: &mut dyn Device, weights: &[f64], pictures: usize, draw: TimestepDraw) -> Vec<(u32, f32)> {
-    let discrete = DiscreteLevels {
-        draw,
-        prediction: PredictionType::Epsilon,
-        weighting: Weighting::None,
-        large_variance: false,
-    };
+    let discrete =
+        DiscreteLevels { draw, prediction: PredictionType::Epsilon, weighting: Weighting::None, large_variance: false };
     let tables = vec![0.5; TABLES * weights.len()];
     let step = Step { step: 9, ..Step::seeded(3) };
     let rows = rows(device, &tables, weights, pictures, discrete, &step);

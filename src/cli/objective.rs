@@ -2,12 +2,15 @@
 
 use crate::diffusion::{PredictionType, SchedulerConfig, VarianceType};
 use crate::error::Result;
-use crate::training::{LossName, TimestepSampler, TrainingConfig, WeightingName};
+use crate::training::{LossName, ObjectiveName, TimestepSampler, TrainingConfig, WeightingName};
 
 /// What a run is trained on, where the flags go before the file.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Objective")]
 pub(super) struct ObjectiveFlags {
+    /// What is made small
+    #[arg(long, value_enum)]
+    objective: Option<ObjectiveName>,
     /// What the network predicts; a score is weighted by snr, as sigma^2 is its usual weight, if nothing else is said
     #[arg(long, value_enum)]
     prediction: Option<PredictionType>,
@@ -20,7 +23,7 @@ pub(super) struct ObjectiveFlags {
     /// How timesteps are drawn
     #[arg(long, value_enum)]
     timestep_sampler: Option<TimestepSampler>,
-    /// The variance of an ancestral step
+    /// The variance of an ancestral step; learned ones take --objective hybrid or vlb
     #[arg(long, value_enum)]
     variance: Option<VarianceType>,
 }
@@ -31,6 +34,7 @@ impl ObjectiveFlags {
         if self.prediction == Some(PredictionType::Score) && !from_file {
             t.weighting = WeightingName::Snr;
         }
+        set(&mut t.objective, self.objective);
         set(&mut t.loss, self.loss);
         set(&mut t.weighting, self.weighting);
         set(&mut t.timestep_sampler, self.timestep_sampler);
@@ -47,6 +51,7 @@ impl ObjectiveFlags {
     pub(super) fn check(&self, t: &TrainingConfig, scheduler: &SchedulerConfig) -> Result<()> {
         differs("--prediction", self.prediction.as_ref(), &scheduler.prediction_type)?;
         differs("--variance", self.variance.map(Some).as_ref(), &scheduler.variance_type)?;
+        differs("--objective", self.objective.as_ref(), &t.objective)?;
         differs("--loss", self.loss.as_ref(), &t.loss)?;
         differs("--weighting", self.weighting.as_ref(), &t.weighting)?;
         differs("--timestep-sampler", self.timestep_sampler.as_ref(), &t.timestep_sampler)

@@ -7,7 +7,7 @@ use super::output::{note, say};
 use super::progress::{Progress, duration};
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::{BetaSchedule, SchedulerConfig};
+use crate::diffusion::{BetaSchedule, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, SampleSize, UNetConfig};
@@ -25,7 +25,10 @@ use std::time::Instant;
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
     aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
-    aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr")]
+    aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
+    aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
+    aquatint train --data photos/ --out runs/vlb --objective vlb --variance learned-range \\\n      \
+    --timestep-sampler importance")]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
@@ -169,12 +172,16 @@ impl Train {
         tables.training.pad_to_multiple.get_or_insert(multiple);
         let dataset = open_dataset(&tables.training, tables.unet.as_ref())?;
         let classes = learnt_classes(&tables.training, &dataset)?;
+        let chosen = tables.unet.is_none();
         let mut unet = match tables.unet {
             Some(unet) => unet,
             None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
         let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
+        if chosen && scheduler.learns_variances() {
+            unet.out_channels = 2 * unet.in_channels;
+        }
         Run::start(&self.out, RunConfig { unet, scheduler, training: tables.training }, dataset)
     }
 
@@ -206,8 +213,15 @@ impl Train {
         let dataset = open_dataset(t, Some(unet))?;
         let own = model.scheduler.for_training(&from.display().to_string())?;
         let scheduler = self.scheduler(tables.scheduler.unwrap_or(own))?;
-        let config = RunConfig { unet: unet.clone(), scheduler, training: tables.training };
-        Run::start_from(&self.out, config, dataset, model.weights)
+        let (mut unet, mut weights) = (unet.clone(), model.weights);
+        // What says 0 is half way between the least and the largest variance.
+        if scheduler.variance_type == Some(VarianceType::LearnedRange) && unet.out_channels == unet.in_channels {
+            let naming = |error: Error| Error::input(format!("--from {}: {error}", from.display()));
+            let (grown, flat) = model.unet.with_twice_the_outputs(&weights).map_err(naming)?;
+            (unet, weights) = (grown.config().clone(), flat);
+        }
+        let config = RunConfig { unet, scheduler, training: tables.training };
+        Run::start_from(&self.out, config, dataset, weights)
     }
 
     /// A scheduler with the noise, the prediction and the variances that the flags describe.

@@ -49,6 +49,7 @@ registry! {
     integers,
     levels,
     linear,
+    loss_record,
     loss_scale,
     matmul,
     modulate,

@@ -229,8 +229,7 @@ pub fn picture_loss(r: &mut Recorder, output: Value, target: Value, loss: Elemen
 #[derive(Clone, Copy, Debug)]
 struct WeightedMean {
     pictures: usize,
-    /// [`Column::Weight`] and [`Column::Correction`], the factors that are taken.
-    factors: [bool; 2],
+    factors: Factors,
     backward: bool,
 }
 
@@ -240,8 +239,9 @@ impl WeightedMean {
             true => levels[picture * COLUMNS + column as usize],
             false => T::one(),
         };
-        let [weight, correction] = self.factors;
-        at(weight, Column::Weight) * at(correction, Column::Correction) / T::from_usize(self.pictures)
+        let Factors { weight, correction, scale } = self.factors;
+        let scale = T::from_f32(scale) / T::from_usize(self.pictures);
+        at(weight, Column::Weight) * at(correction, Column::Correction) * scale
     }
 }
 
@@ -263,11 +263,12 @@ impl Kernel for WeightedMean {
         if self.backward { shader!("weighted_mean_backward", "grid") } else { shader!("weighted_mean_forward", "reduce") }
     }
     fn parameters(&self) -> Vec<u32> {
-        vec![self.pictures as u32, self.factors[0].into(), self.factors[1].into()]
+        let Factors { weight, correction, scale } = self.factors;
+        vec![self.pictures as u32, weight.into(), correction.into(), scale.to_bits()]
     }
     fn bindings(&self) -> Vec<Binding> {
         let (given, out) = if self.backward { (1, self.pictures) } else { (self.pictures, 1) };
-        let levels = if self.factors == [false; 2] { given } else { COLUMNS * self.pictures };
+        let levels = if self.factors.are_of_levels() { COLUMNS * self.pictures } else { given };
         vec![Binding::read(given), Binding::read(levels), Binding::write(out)]
     }
     fn groups(&self) -> usize {
@@ -275,13 +276,21 @@ impl Kernel for WeightedMean {
     }
 }
 
-/// Which of a picture's factors its loss is multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What pictures' losses are multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factors {
-    /// [`Column::Weight`].
+    /// Whether by [`Column::Weight`].
     pub weight: bool,
-    /// [`Column::Correction`].
+    /// Whether by [`Column::Correction`].
     pub correction: bool,
+    /// And by this, all alike.
+    pub scale: f32,
+}
+
+impl Factors {
+    fn are_of_levels(self) -> bool {
+        self.weight || self.correction
+    }
 }
 
 /// The mean of losses `[pictures]`, as `[1]`, each multiplied by factors of its picture's level `[pictures, 8]`.
@@ -294,11 +303,11 @@ pub fn weighted_mean(r: &mut Recorder, losses: Value, levels: Value, factors: Fa
         let message = format!("losses {:?} and levels {:?} do not fit", r.shape(losses), r.shape(levels));
         return Err(Error::Shape { op: "weighted_mean", message });
     }
-    Ok(record_mean(r, losses, Some(levels), [factors.weight, factors.correction]))
+    Ok(record_mean(r, losses, Some(levels), factors))
 }
 
-fn record_mean(r: &mut Recorder, losses: Value, levels: Option<Value>, factors: [bool; 2]) -> Value {
-    let levels = levels.filter(|_| factors != [false; 2]);
+fn record_mean(r: &mut Recorder, losses: Value, levels: Option<Value>, factors: Factors) -> Value {
+    let levels = levels.filter(|_| factors.are_of_levels());
     let kernel = WeightedMean { pictures: r.len(losses), factors, backward: false };
     let mean = r.f32(&[1]);
     r.call(kernel, &[losses, levels.unwrap_or(losses), mean]);
@@ -318,7 +327,7 @@ fn record_mean(r: &mut Recorder, losses: Value, levels: Option<Value>, factors: 
 /// [`Shape`](Error::Shape) if output and target do not fit together.
 pub fn mse(r: &mut Recorder, output: Value, target: Value) -> Result<Value> {
     let losses = picture_loss(r, output, target, ElementLoss::L2)?;
-    Ok(record_mean(r, losses, None, [false; 2]))
+    Ok(record_mean(r, losses, None, Factors { weight: false, correction: false, scale: 1.0 }))
 }
 
 /// One element, odd sizes, more channels than the target has, more than one run of a picture; every loss, every choice of
@@ -337,12 +346,14 @@ pub(super) fn cases() -> Vec<Case> {
             );
         }
     }
-    for (pictures, weight, correction) in [(1, true, false), (7, true, true), (700, false, true), (300, false, false)] {
+    for (pictures, weight, correction, scale) in
+        [(1, true, false, 1.0), (7, true, true, 0.3), (700, false, true, 1.0), (300, false, false, 4.0)]
+    {
         cases.push(
-            Case::new(format!("picture_loss/mean of {pictures}, {weight} {correction}"))
+            Case::new(format!("picture_loss/mean of {pictures}, {weight} {correction} {scale}"))
                 .input(&[pictures], Fill::Uniform(0.1, 2.0))
                 .constant(&[pictures, COLUMNS], Fill::Uniform(0.1, 2.0))
-                .records(move |r, v| Ok(vec![weighted_mean(r, v[0], v[1], Factors { weight, correction })?])),
+                .records(move |r, v| Ok(vec![weighted_mean(r, v[0], v[1], Factors { weight, correction, scale })?])),
         );
     }
     for len in [1, 33, 9000] {

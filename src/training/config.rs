@@ -1,6 +1,6 @@
 //! What describes a run: the tables `[unet]`, `[scheduler]` and `[training]` of a TOML file, with diffusers' key names.
 
-use super::objective::{LossName, TimestepSampler, WeightingName};
+use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use crate::data::Fit;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
@@ -64,6 +64,11 @@ pub struct TrainingConfig {
     pub checkpointing_steps: usize,
     /// Makes everything random.
     pub seed: u64,
+    /// What is made small.
+    pub objective: ObjectiveName,
+    /// Factor of the bound in the hybrid objective.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub vlb_weight: f32,
     /// What an error of one element costs.
     pub loss: LossName,
     /// Where Huber's loss becomes straight.
@@ -114,6 +119,8 @@ impl Default for TrainingConfig {
             ema_max_decay: 0.9999,
             checkpointing_steps: 1000,
             seed: 0,
+            objective: ObjectiveName::Simple,
+            vlb_weight: 0.001,
             loss: LossName::L2,
             huber_delta: 1.0,
             weighting: WeightingName::None,

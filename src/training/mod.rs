@@ -8,7 +8,7 @@ mod state;
 mod trainer;
 
 pub use config::{Precision, RunConfig, Tables, TrainingConfig, default_unet};
-pub use objective::{LossName, TimestepSampler, WeightingName};
+pub use objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
 pub use state::{TrainingState, Tuned};

@@ -215,6 +215,19 @@ impl Trainer {
         self.mixed.as_ref().map(|mixed| &mixed.scale)
     }
 
+    /// The last losses of every timestep, where timesteps are drawn by them; else nothing.
+    pub fn timestep_losses(&self) -> &[f32] {
+        self.objective.timestep_losses()
+    }
+
+    /// Draws timesteps by losses that were recorded before; to be called before [`Trainer::load`].
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if they are of another schedule.
+    pub fn set_timestep_losses(&mut self, losses: Vec<f32>) -> Result<()> {
+        self.objective.set_timestep_losses(losses)
+    }
+
     /// The recorded step; with gradient accumulation, what runs for each of its micro-batches.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -387,6 +400,7 @@ impl Trainer {
                  and the last checkpoint is whole"
             )));
         }
+        self.objective.observe(device)?;
         Ok(record)
     }
 

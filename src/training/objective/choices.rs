@@ -6,6 +6,19 @@ use crate::kernels::picture_loss::ElementLoss;
 use crate::kernels::weighting::Weighting;
 use serde::{Deserialize, Serialize};
 
+/// What is made small: `objective`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveName {
+    /// The error of the prediction (Ho et al. 2020, eq. 14)
+    #[default]
+    Simple,
+    /// The variational bound, in bits per dimension (Ho et al. 2020, eq. 5)
+    Vlb,
+    /// simple for the prediction, and vlb_weight times vlb for learned variances (Nichol & Dhariwal 2021, eq. 16)
+    Hybrid,
+}
+
 /// What an error of one element costs: `loss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -46,6 +59,8 @@ pub enum TimestepSampler {
     Uniform,
     /// All alike, the step's pictures at equal distances (Kingma et al. 2021, appendix I.1)
     Stratified,
+    /// By the losses that each had, corrected for (Nichol & Dhariwal 2021, section 3.3)
+    Importance,
     /// So that the logarithm of noise / signal is normal (Karras et al. 2022, table 1)
     #[value(alias = "log_normal")]
     LogNormal,
@@ -76,7 +91,8 @@ impl TrainingConfig {
     pub(in crate::training) fn validate_objective(&self) -> Result<()> {
         let finite = |value: f64| value.abs() < f64::from(f32::MAX);
         let positive = |value: f64| value > 0.0 && finite(value);
-        let numbers: [(&str, f64, bool, &str); 6] = [
+        let numbers: [(&str, f64, bool, &str); 7] = [
+            ("vlb_weight", self.vlb_weight.into(), positive(self.vlb_weight.into()), "more than 0, and finite"),
             ("huber_delta", self.huber_delta.into(), positive(self.huber_delta.into()), "more than 0, and finite"),
             ("snr_gamma", self.snr_gamma.into(), positive(self.snr_gamma.into()), "more than 0, and finite"),
             ("p2_gamma", self.p2_gamma.into(), (0.0..=100.0).contains(&self.p2_gamma), "0 to 100"),

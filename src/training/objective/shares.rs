@@ -41,6 +41,7 @@ pub(super) fn log_normal(schedule: &NoiseSchedule, mean: f64, deviation: f64) ->
 mod tests {
     use super::*;
     use crate::diffusion::SchedulerConfig;
+    use serde_json::json;
 
     #[test]
     fn the_logarithm_of_the_noise_is_normal() {
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn pure_noise_is_not_drawn() {
-        let config = SchedulerConfig { rescale_betas_zero_snr: true, ..SchedulerConfig::default() };
+        let config = SchedulerConfig::from_json(&json!({ "rescale_betas_zero_snr": true }), "test").unwrap();
         let weights = log_normal(&NoiseSchedule::new(&config), -1.2, 1.2).unwrap();
         assert!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0));
         assert!(weights[999] == 0.0 && weights[998] >= 0.0 && weights[300] > 0.0);
