@@ -96,8 +96,9 @@ fn tables_on(device: &mut dyn Device, schedule: ScheduleTables) -> Vec<f32> {
 /// As the trainer has them.
 fn tables_of_config(device: &mut dyn Device, config: &SchedulerConfig) -> Vec<f32> {
     let mut r = Recorder::new();
-    let recorded = DeviceTables::record(&mut r, config).unwrap();
-    let tables = r.export("tables", recorded.tables);
+    let recorded = DeviceTables::new(config);
+    let tables = recorded.record(&mut r).unwrap();
+    let tables = r.export("tables", tables);
     let plan = device.load(&r.finish()).unwrap();
     recorded.upload(device).unwrap();
     device.run(plan, &Step::default()).unwrap();

@@ -11,6 +11,7 @@ mod evaluate;
 mod info;
 mod model;
 mod noise;
+mod objective;
 mod output;
 mod predict;
 mod progress;

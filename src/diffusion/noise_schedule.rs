@@ -61,30 +61,39 @@ impl NoiseSchedule {
     }
 }
 
-/// A noise schedule's tables as a plan makes them.
+/// What makes a noise schedule's tables on a device.
 pub struct DeviceTables {
-    /// `[6, timesteps]`, in the order of [`Table`].
-    pub tables: Value,
+    closed_form: ScheduleTables,
     /// Betas that are not given in closed form, and 1 - beta.
     given: Option<(Storage, Vec<f32>)>,
 }
 
 impl DeviceTables {
-    /// Records the tables of the schedule that a configuration describes.
+    /// The tables of the schedule that a configuration describes.
+    pub fn new(config: &SchedulerConfig) -> Self {
+        let is_given = config.trained_betas.is_some() || config.rescale_betas_zero_snr;
+        // Rescaling takes differences that cancel: only in double precision are its betas what they should be.
+        let given = is_given.then(|| {
+            let betas = NoiseSchedule::new(config).betas;
+            let alphas = betas.iter().map(|beta| 1.0 - beta);
+            let values = betas.iter().copied().chain(alphas).map(|value| value as f32).collect();
+            (Storage::f32("betas", 2 * betas.len()), values)
+        });
+        Self { closed_form: closed_form(config), given }
+    }
+
+    /// Records them: `[6, timesteps]`, in the order of [`Table`].
     ///
     /// # Errors
     /// None that a valid configuration leads to.
-    pub fn record(r: &mut Recorder, config: &SchedulerConfig) -> Result<Self> {
-        if config.trained_betas.is_none() && !config.rescale_betas_zero_snr {
-            return Ok(Self { tables: schedule_tables(r, closed_form(config)), given: None });
+    pub fn record(&self, r: &mut Recorder) -> Result<Value> {
+        match &self.given {
+            None => Ok(schedule_tables(r, self.closed_form)),
+            Some((storage, _)) => {
+                let given = r.input(storage, &[2, storage.len() / 2]);
+                tables_of_given_betas(r, given)
+            }
         }
-        // Rescaling takes differences that cancel: only in double precision are its betas what they should be.
-        let betas = NoiseSchedule::new(config).betas;
-        let storage = Storage::f32("betas", 2 * betas.len());
-        let values =
-            (betas.iter().map(|&beta| beta as f32)).chain(betas.iter().map(|beta| (1.0 - beta) as f32)).collect();
-        let input = r.input(&storage, &[2, betas.len()]);
-        Ok(Self { tables: tables_of_given_betas(r, input)?, given: Some((storage, values)) })
     }
 
     /// Uploads what the plan reads, once it is loaded.
