@@ -144,10 +144,9 @@ fn objectives_train_alike_in_mixed_precision() {
                 config(scheduler.clone(), |t| (t.objective, t.loss, t.precision) = (objective, loss, precision));
             losses(&config, 4, &mut gpu).0
         });
-        for (single, mixed) in single.iter().zip(&mixed) {
-            let close = mixed.is_finite() && (mixed / single - 1.0).abs() < 0.02;
-            assert!(close, "{variance} {prediction} {objective:?}: {single} and {mixed}");
-        }
+        // Of the steps that follow, those whose scaled gradient overflows are not taken.
+        let close = mixed.iter().all(|loss| loss.is_finite()) && (mixed[0] / single[0] - 1.0).abs() < 0.01;
+        assert!(close, "{variance} {prediction} {objective:?}: {single:?} and {mixed:?}");
         assert_ne!(single, mixed);
     }
 }
