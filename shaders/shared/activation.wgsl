@@ -2,22 +2,6 @@
 const MISH: u32 = 1u;
 const GELU: u32 = 2u;
 
-// The complementary error function to 2e-7 of itself (Press et al., Numerical Recipes, 2nd ed., section 6.2).
-fn erfc_of(x: f32) -> f32 {
-    let t = 1.0 / (1.0 + 0.5 * abs(x));
-    var p = 0.17087277;
-    p = p * t - 0.82215223;
-    p = p * t + 1.48851587;
-    p = p * t - 1.13520398;
-    p = p * t + 0.27886807;
-    p = p * t - 0.18628806;
-    p = p * t + 0.09678418;
-    p = p * t + 0.37409196;
-    p = p * t + 1.00002368;
-    let tail = t * exp(max(p * t - x * x - 1.26551223, -80.0));
-    return select(2.0 - tail, tail, x >= 0.0);
-}
-
 fn activation_of(number: u32, x: f32) -> f32 {
     switch number {
         case MISH: { // x tanh(log(1 + e^x)); beyond 20 the tanh is 1

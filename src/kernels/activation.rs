@@ -31,7 +31,7 @@ enum Function {
 }
 
 /// 1 - erf(x), by the series of erf with terms of one sign; right to a few units in the last place of 1.
-fn erfc<T: Real>(x: T) -> T {
+pub(super) fn erfc<T: Real>(x: T) -> T {
     if x.abs() > T::from_f64(7.0) {
         return if x > T::zero() { T::zero() } else { T::from_f64(2.0) };
     }
@@ -147,7 +147,7 @@ impl<T: Real> Twin<T> for Forward {
 
 impl Kernel for Forward {
     fn shader(&self) -> Shader {
-        shader!("activation_forward", "grid", "activation")
+        shader!("activation_forward", "grid", "erfc", "activation")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32, self.function as u32]
@@ -191,7 +191,7 @@ impl<T: Real> Twin<T> for Backward {
 
 impl Kernel for Backward {
     fn shader(&self) -> Shader {
-        shader!("activation_backward", "grid", "activation")
+        shader!("activation_backward", "grid", "erfc", "activation")
     }
     fn parameters(&self) -> Vec<u32> {
         vec![self.len as u32, self.function as u32]

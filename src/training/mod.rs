@@ -3,6 +3,7 @@
 mod config;
 mod history;
 pub mod noise_scale;
+mod objective;
 mod order;
 mod run;
 mod state;
@@ -11,6 +12,7 @@ mod trainer;
 
 pub use config::{Precision, RunConfig, Tables, TrainingConfig, default_unet};
 pub use history::History;
+pub use objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
 pub use state::{TrainingState, Tuned};
