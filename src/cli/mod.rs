@@ -17,6 +17,7 @@ mod predict;
 mod progress;
 mod sample;
 mod schedule;
+mod suggest_batch;
 mod train;
 
 use clap::{Parser, Subcommand};
