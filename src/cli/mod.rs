@@ -1,4 +1,4 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `devices`, `check`,
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `evaluate`, `info`, `devices`, `check`,
 //! `bench`.
 
 mod bench;
@@ -7,6 +7,7 @@ mod convert;
 mod demo;
 mod device;
 mod devices;
+mod ema;
 mod evaluate;
 mod info;
 mod model;
@@ -37,6 +38,7 @@ enum Command {
     Sample(sample::Sample),
     Predict(predict::Predict),
     Convert(convert::Convert),
+    Ema(ema::Ema),
     Evaluate(evaluate::Evaluate),
     Info(info::Info),
     Devices(devices::Devices),
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
+        Command::Ema(ema) => ema.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Info(info) => info.run(),
         Command::Devices(devices) => devices.run(),
