@@ -162,7 +162,6 @@ fn averages_of_other_widths_are_reconstructed() {
         let name = format!("ema_sigma_rel_{sigma}");
         let expected: Vec<f64> = tracked.buffers[&name].iter().map(|&x| x.into()).collect();
         let apart = apart(&made.weights, &expected);
-        println!("{sigma}: {apart:.2e}, the average is {:.2e} from the weights", swing(&name));
         assert!(apart < 1e-6 + tolerance * swing(&name), "{sigma}: {apart}, the average is {} off", swing(&name));
         assert!(made.error < 0.1, "{sigma}: {}", made.error);
     }

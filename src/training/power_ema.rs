@@ -170,11 +170,12 @@ mod tests {
         for sigma in [NARROWEST, 0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.288] {
             let gamma = gamma_of(sigma);
             assert!(gamma > 0.0 && (sigma_rel_of(gamma) / sigma - 1.0).abs() < 1e-12, "{sigma}: {gamma}");
-            // The deviation of the profile itself.
+            // The deviation of the profile itself, every step spread over its own length.
             let profile = Profile { time: 20_000, gamma };
             let moments = (1..=profile.time).fold([0.0; 3], |[sum, mean, square], s| {
                 let (weight, place) = (profile.weight(s), (s as f64 - 0.5) / profile.time as f64);
-                [sum + weight, mean + weight * place, square + weight * place * place]
+                let spread = (profile.time as f64).powi(-2) / 12.0;
+                [sum + weight, mean + weight * place, square + weight * (place * place + spread)]
             });
             assert!((moments[0] - 1.0).abs() < 1e-12);
             assert!(((moments[2] - moments[1] * moments[1]).sqrt() / sigma - 1.0).abs() < 1e-4, "{sigma}");
