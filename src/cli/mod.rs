@@ -1,5 +1,5 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `evaluate`, `info`, `devices`, `check`,
-//! `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `evaluate`, `info`, `schedule`,
+//! `devices`, `check`, `bench`.
 
 mod bench;
 mod check;
@@ -11,11 +11,13 @@ mod ema;
 mod evaluate;
 mod info;
 mod model;
+mod noise;
 mod objective;
 mod output;
 mod predict;
 mod progress;
 mod sample;
+mod schedule;
 mod suggest_batch;
 mod train;
 
@@ -41,6 +43,7 @@ enum Command {
     Ema(ema::Ema),
     Evaluate(evaluate::Evaluate),
     Info(info::Info),
+    Schedule(schedule::Schedule),
     Devices(devices::Devices),
     Check(check::Check),
     Bench(bench::BenchCommand),
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Ema(ema) => ema.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Info(info) => info.run(),
+        Command::Schedule(schedule) => schedule.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),

@@ -2,13 +2,14 @@
 
 use super::device::DeviceFlag;
 use super::model::read_model;
+use super::noise::Noise;
 use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
 use super::suggest_batch::suggest_batch;
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::{BetaSchedule, SchedulerConfig, VarianceType};
+use crate::diffusion::{SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, SampleSize, UNetConfig};
@@ -82,9 +83,13 @@ pub(super) struct Train {
     /// Largest norm of the gradient
     #[arg(long, value_name = "NORM")]
     clip: Option<f32>,
-    /// How the noise grows
-    #[arg(long, value_enum)]
-    schedule: Option<Schedule>,
+    /// How the noise grows: linear, scaled-linear (or quadratic, which is the same), cosine, sigmoid, laplace, exp, const,
+    /// jsd, or file:BETAS, text with a number on each line or a JSON list; `aquatint schedule` shows them
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<Noise>,
+    /// Moves and stretches the schedule so that the last timestep is pure noise (Lin et al. 2023)
+    #[arg(long)]
+    zero_snr: bool,
     /// Mirrors half of the pictures
     #[arg(long)]
     flip: bool,
@@ -115,22 +120,6 @@ pub(super) struct Train {
     device: DeviceFlag,
     #[command(flatten)]
     objective: ObjectiveFlags,
-}
-
-/// `--schedule`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Schedule {
-    Linear,
-    Cosine,
-}
-
-impl Schedule {
-    fn name(self) -> BetaSchedule {
-        match self {
-            Self::Linear => BetaSchedule::Linear,
-            Self::Cosine => BetaSchedule::SquaredCosine,
-        }
-    }
 }
 
 impl Train {
@@ -271,10 +260,11 @@ impl Train {
     /// A scheduler with the noise, the prediction and the variances that the flags describe.
     fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
         let scheduler = self.objective.scheduler(scheduler);
-        match self.schedule {
-            Some(schedule) => scheduler.with_beta_schedule(schedule.name(), "--schedule"),
-            None => Ok(scheduler),
-        }
+        let scheduler = match &self.schedule {
+            Some(noise) => noise.apply(scheduler, "--schedule")?,
+            None => scheduler,
+        };
+        if self.zero_snr { scheduler.with_zero_snr("--zero-snr") } else { Ok(scheduler) }
     }
 
     fn resume(&self) -> Result<Run> {
@@ -363,10 +353,13 @@ impl Train {
         differs("--ema-power", self.ema_power.as_ref(), &t.ema_sigma_rel)?;
         differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
-        if self.schedule.is_some() && config.scheduler.trained_betas.is_some() {
-            return Err(Error::input("--resume: --schedule was given, the run was started with trained_betas"));
+        if let Some(noise) = &self.schedule
+            && noise.apply(config.scheduler.clone(), "--schedule")? != config.scheduler
+        {
+            let was = Noise::of(&config.scheduler);
+            return Err(Error::input(format!("--resume: --schedule is {noise}, the run was started with {was}")));
         }
-        differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
+        differs("--zero-snr", self.zero_snr.then_some(&true), &config.scheduler.rescale_betas_zero_snr)?;
         self.objective.check(t, &config.scheduler)?;
         differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;
