@@ -1,5 +1,5 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `schedule`, `devices`,
-//! `check`, `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `evaluate`, `info`, `schedule`,
+//! `devices`, `check`, `bench`.
 
 mod bench;
 mod check;
@@ -7,6 +7,7 @@ mod convert;
 mod demo;
 mod device;
 mod devices;
+mod ema;
 mod evaluate;
 mod info;
 mod model;
@@ -39,6 +40,7 @@ enum Command {
     Sample(sample::Sample),
     Predict(predict::Predict),
     Convert(convert::Convert),
+    Ema(ema::Ema),
     Evaluate(evaluate::Evaluate),
     Info(info::Info),
     Schedule(schedule::Schedule),
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
+        Command::Ema(ema) => ema.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Info(info) => info.run(),
         Command::Schedule(schedule) => schedule.run(),

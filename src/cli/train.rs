@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, SampleSize, TimeEmbeddingType, UNetConfig};
 use crate::training::{
-    self, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
+    self, EmaWarmup, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
 };
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +26,7 @@ use std::time::Instant;
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
+    aquatint train --data photos/ --ema 0.9999,0.999 --ema-power 0.05,0.10 --out runs/averages\n  \
     aquatint train --data photos/ --batch 64 --suggest-batch\n  \
     aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
@@ -66,9 +67,19 @@ pub(super) struct Train {
     /// Steps over which the learning rate rises from zero
     #[arg(long, value_name = "N")]
     warmup: Option<usize>,
-    /// Decay of the moving average of the weights
-    #[arg(long, value_name = "DECAY")]
-    ema: Option<f64>,
+    /// Decay of the moving average of the weights; of several, the first is the model's and `aquatint ema` writes the others
+    #[arg(long, value_name = "DECAY,..", value_delimiter = ',')]
+    ema: Option<Vec<f64>>,
+    /// How the decay begins: with (1 + n) / (10 + n), or at once
+    #[arg(long, value_enum)]
+    ema_warmup: Option<EmaWarmup>,
+    /// Relative widths of power-function averages to keep, as 0.05,0.10: `aquatint ema --sigma-rel` makes any other of their
+    /// snapshots
+    #[arg(long, value_name = "WIDTH,..", value_delimiter = ',', visible_alias = "ema-sigma-rel")]
+    ema_power: Option<Vec<f64>>,
+    /// Steps between snapshots of the power-function averages; 0, as without, takes one with every checkpoint
+    #[arg(long, value_name = "N")]
+    ema_snapshot_every: Option<usize>,
     /// Largest norm of the gradient
     #[arg(long, value_name = "NORM")]
     clip: Option<f32>,
@@ -157,7 +168,14 @@ impl Train {
         set(&mut t.gradient_accumulation_steps, self.accumulate);
         set(&mut t.learning_rate, self.lr);
         set(&mut t.lr_warmup_steps, self.warmup);
-        set(&mut t.ema_max_decay, self.ema);
+        if let Some([first, more @ ..]) = self.ema.as_deref() {
+            (t.ema_max_decay, t.ema_more_decays) = (*first, more.to_vec());
+        }
+        set(&mut t.ema_warmup, self.ema_warmup);
+        if let Some(sigmas) = &self.ema_power {
+            t.ema_sigma_rel.clone_from(sigmas);
+        }
+        set(&mut t.ema_snapshot_every, self.ema_snapshot_every);
         set(&mut t.max_grad_norm, self.clip);
         set(&mut t.seed, self.seed);
         set(&mut t.checkpointing_steps, self.checkpoint_every);
@@ -338,7 +356,10 @@ impl Train {
         differs("--fit", self.fit.as_ref(), &t.fit)?;
         differs("--lr", self.lr.as_ref(), &t.learning_rate)?;
         differs("--warmup", self.warmup.as_ref(), &t.lr_warmup_steps)?;
-        differs("--ema", self.ema.as_ref(), &t.ema_max_decay)?;
+        differs("--ema", self.ema.as_ref(), &t.ema_decays())?;
+        differs("--ema-warmup", self.ema_warmup.as_ref(), &t.ema_warmup)?;
+        differs("--ema-power", self.ema_power.as_ref(), &t.ema_sigma_rel)?;
+        differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
         if let Some(noise) = &self.schedule
             && self.objective.scheduler(noise.apply(config.scheduler.clone(), "--schedule")?) != config.scheduler
