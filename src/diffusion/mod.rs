@@ -1,6 +1,7 @@
 //! Diffusion itself: noise schedules, the scheduler's configuration, and sampling.
 
 mod chain;
+pub mod likelihood;
 mod noise_schedule;
 mod sampler;
 mod samplers;
