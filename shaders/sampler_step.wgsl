@@ -82,7 +82,11 @@ fn main(
             }
             var deviation = table[w + 10u];
             if parameters.deviation == 1u {
-                deviation = sqrt(output[at + parameters.channels]);
+                var variance = output[at + parameters.channels];
+                if variance < table[w + 11u] {
+                    variance = table[w + 11u];
+                }
+                deviation = sqrt(variance);
             } else if parameters.deviation == 2u {
                 deviation = exp(table[w + 11u] + table[w + 12u] * output[at + parameters.channels]);
             }

@@ -6,7 +6,7 @@ mod devices;
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::kernels::activation::Activation;
-use aquatint::kernels::mse::mse;
+use aquatint::kernels::picture_loss::mse;
 use aquatint::nn::{Network, Recompute, UNet, UNetConfig};
 use aquatint::plan::{Element, Recorder, Step, Storage};
 use aquatint::training::{Precision, RunConfig, Trainer, TrainingConfig};

@@ -18,7 +18,7 @@ use aquatint::kernels::group_norm::{GroupNorm, group_norm};
 use aquatint::kernels::linear::linear;
 use aquatint::kernels::matmul::matmul;
 use aquatint::kernels::modulate::modulate;
-use aquatint::kernels::mse::mse;
+use aquatint::kernels::picture_loss::mse;
 use aquatint::kernels::residual::add;
 use aquatint::kernels::silu::silu;
 use aquatint::kernels::softmax::softmax;

@@ -6,8 +6,11 @@ mod devices;
 
 use aquatint::device::{Device, Host};
 use aquatint::kernels::forward_process::forward_process;
+use aquatint::kernels::levels::{DiscreteLevels, TimestepDraw, levels};
+use aquatint::kernels::prediction::PredictionType;
 use aquatint::kernels::random::{Purpose, normal_noise, random_bits};
 use aquatint::kernels::schedule_tables::TABLES;
+use aquatint::kernels::weighting::Weighting;
 use aquatint::plan::{Recorder, Step, Storage};
 
 /// Standard deviations that a statistic may be off.
@@ -194,6 +197,14 @@ fn a_pictures_noise_does_not_depend_on_its_batch() {
     });
 }
 
+/// What L_simple draws.
+const UNIFORM: DiscreteLevels = DiscreteLevels {
+    draw: TimestepDraw::Uniform,
+    prediction: PredictionType::Epsilon,
+    weighting: Weighting::None,
+    large_variance: false,
+};
+
 #[test]
 fn drawn_timesteps_are_uniform_and_the_noise_is_that_of_its_purpose() {
     const TIMESTEPS: usize = 1000;
@@ -204,8 +215,9 @@ fn drawn_timesteps_are_uniform_and_the_noise_is_that_of_its_purpose() {
         // What the tables hold does not change what is drawn.
         let tables = r.input(&Storage::f32("noise schedule", TABLES * TIMESTEPS), &[TABLES, TIMESTEPS]);
         let value = r.input(&x0, &[PICTURES, 1]);
-        let noisy = forward_process(&mut r, tables, value).unwrap();
-        let (timesteps, noise) = (r.export("timesteps", noisy.timesteps), r.export("noise", noisy.noise));
+        let drawn_levels = levels(&mut r, tables, None, PICTURES, UNIFORM).unwrap();
+        let noisy = forward_process(&mut r, drawn_levels.levels, value).unwrap();
+        let (timesteps, noise) = (r.export("timesteps", drawn_levels.told), r.export("noise", noisy.target));
         let plan = device.load(&r.finish()).unwrap();
         let mut before = Vec::new();
         for number in [0, 1] {

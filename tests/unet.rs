@@ -11,7 +11,7 @@ use aquatint::kernels::adam::{Adam, OptimizerState, adam_step};
 use aquatint::kernels::ema::ema_step;
 use aquatint::kernels::forward_process::add_noise;
 use aquatint::kernels::gradient_norm::gradient_norm;
-use aquatint::kernels::mse::mse;
+use aquatint::kernels::picture_loss::mse;
 use aquatint::kernels::schedule_tables::TABLES;
 use aquatint::nn::{Network, Recompute, UNet, UNetConfig};
 use aquatint::plan::{Plan, Recorder, Step, Storage};

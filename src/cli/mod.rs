@@ -10,6 +10,7 @@ mod devices;
 mod evaluate;
 mod info;
 mod model;
+mod objective;
 mod output;
 mod predict;
 mod progress;

@@ -2,11 +2,12 @@
 
 use super::device::DeviceFlag;
 use super::model::read_model;
+use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::{BetaSchedule, SchedulerConfig};
+use crate::diffusion::{BetaSchedule, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, SampleSize, UNetConfig};
@@ -23,7 +24,11 @@ use std::time::Instant;
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
-    aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5")]
+    aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
+    aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
+    aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
+    aquatint train --data photos/ --out runs/vlb --objective vlb --variance learned-range \\\n      \
+    --timestep-sampler importance")]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
@@ -91,6 +96,8 @@ pub(super) struct Train {
     resume: bool,
     #[command(flatten)]
     device: DeviceFlag,
+    #[command(flatten)]
+    objective: ObjectiveFlags,
 }
 
 /// `--schedule`
@@ -143,6 +150,7 @@ impl Train {
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
+        self.objective.apply(t, self.config.is_some());
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
@@ -164,12 +172,16 @@ impl Train {
         tables.training.pad_to_multiple.get_or_insert(multiple);
         let dataset = open_dataset(&tables.training, tables.unet.as_ref())?;
         let classes = learnt_classes(&tables.training, &dataset)?;
+        let chosen = tables.unet.is_none();
         let mut unet = match tables.unet {
             Some(unet) => unet,
             None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
         let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
+        if chosen && scheduler.learns_variances() {
+            unet.out_channels = 2 * unet.in_channels;
+        }
         Run::start(&self.out, RunConfig { unet, scheduler, training: tables.training }, dataset)
     }
 
@@ -201,12 +213,20 @@ impl Train {
         let dataset = open_dataset(t, Some(unet))?;
         let own = model.scheduler.for_training(&from.display().to_string())?;
         let scheduler = self.scheduler(tables.scheduler.unwrap_or(own))?;
-        let config = RunConfig { unet: unet.clone(), scheduler, training: tables.training };
-        Run::start_from(&self.out, config, dataset, model.weights)
+        let (mut unet, mut weights) = (unet.clone(), model.weights);
+        // What says 0 is half way between the least and the largest variance.
+        if scheduler.variance_type == Some(VarianceType::LearnedRange) && unet.out_channels == unet.in_channels {
+            let naming = |error: Error| Error::input(format!("--from {}: {error}", from.display()));
+            let (grown, flat) = model.unet.with_twice_the_outputs(&weights).map_err(naming)?;
+            (unet, weights) = (grown.config().clone(), flat);
+        }
+        let config = RunConfig { unet, scheduler, training: tables.training };
+        Run::start_from(&self.out, config, dataset, weights)
     }
 
-    /// A scheduler with the noise that the flags describe.
+    /// A scheduler with the noise, the prediction and the variances that the flags describe.
     fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
+        let scheduler = self.objective.scheduler(scheduler);
         match self.schedule {
             Some(schedule) => scheduler.with_beta_schedule(schedule.name(), "--schedule"),
             None => Ok(scheduler),
@@ -252,17 +272,6 @@ impl Train {
     /// saved, what is recomputed and on what device may change.
     fn check_flags(&self, config: &RunConfig) -> Result<()> {
         let t = &config.training;
-        fn differs<T: PartialEq + serde::Serialize>(flag: &str, given: Option<&T>, was: &T) -> Result<()> {
-            // As the configuration's file says it.
-            let said = |value: &T| serde_json::to_value(value).map_or_else(|_| "?".into(), |value| value.to_string());
-            match given {
-                Some(given) if given != was => {
-                    let (given, was) = (said(given), said(was));
-                    Err(Error::input(format!("--resume: {flag} is {given}, the run was started with {was}")))
-                }
-                _ => Ok(()),
-            }
-        }
         if let Some(path) = &self.config {
             let tables = self.tables()?;
             let same_rest = TrainingConfig {
@@ -305,16 +314,11 @@ impl Train {
             return Err(Error::input("--resume: --schedule was given, the run was started with trained_betas"));
         }
         differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
+        self.objective.check(t, &config.scheduler)?;
         differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;
         differs("--flip", self.flip.then_some(&true), &t.random_flip)?;
         differs("--classes", self.classes.then_some(&true), &t.class_conditional)
-    }
-}
-
-fn set<T: Copy>(value: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *value = given;
     }
 }
 

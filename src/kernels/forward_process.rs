@@ -1,7 +1,8 @@
-//! The forward process, x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4), with t and eps drawn where
-//! they are used, or given.
+//! The forward process, x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4), with eps drawn where it is
+//! used, or given.
 
-use super::random::{Purpose, normal, picture_key, threefry2x32};
+use super::levels::{COLUMNS, Column};
+use super::random::{Purpose, normal, picture_key};
 use super::schedule_tables::{TABLES, Table};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
@@ -26,26 +27,27 @@ impl Sizes {
     }
 }
 
-/// Draws t and eps of every picture of the batch and writes x_t, eps and t.
+/// Draws eps of every picture of the batch and writes x_t and what the network is to predict, as `levels` say.
 #[derive(Clone, Copy, Debug)]
-struct Drawn(Sizes);
+struct Drawn {
+    pictures: usize,
+    /// Elements of a picture.
+    elements: usize,
+}
 
 impl<T: Real> Twin<T> for Drawn {
     fn twin(&self, io: &mut Bindings<T>) {
-        let (tables, x0, step) = (io.read(0), io.read(1), io.step());
-        let (noisy, noise, timesteps) = (io.write(2), io.write(3), io.write(4));
-        let Sizes { elements, .. } = self.0;
+        let (levels, x0, step) = (io.read(0), io.read(1), io.step());
+        let (noisy, target) = (io.write(2), io.write(3));
         let Step { seed, step, first_picture, .. } = *step;
-        for (picture, timestep) in timesteps.iter_mut().enumerate() {
-            let number = first_picture.wrapping_add(picture as u32);
-            let timestep_key = picture_key(seed, Purpose::TrainingTimestep, number);
-            let drawn = threefry2x32(timestep_key, [step, 0])[0] as usize % self.0.timesteps;
-            *timestep = T::from_usize(drawn);
-            let noise_key = picture_key(seed, Purpose::TrainingNoise, number);
-            for element in 0..elements {
-                let i = picture * elements + element;
-                noise[i] = normal(noise_key, step, element);
-                noisy[i] = self.0.noisy(tables, drawn, x0[i], noise[i]);
+        for (picture, level) in levels.chunks_exact(COLUMNS).enumerate() {
+            let at = |column: Column| level[column as usize];
+            let key = picture_key(seed, Purpose::TrainingNoise, first_picture.wrapping_add(picture as u32));
+            for element in 0..self.elements {
+                let i = picture * self.elements + element;
+                let noise: T = normal(key, step, element);
+                noisy[i] = at(Column::Signal) * x0[i] + at(Column::Noise) * noise;
+                target[i] = at(Column::OfX0) * x0[i] + at(Column::OfEpsilon) * noise;
             }
         }
     }
@@ -53,24 +55,17 @@ impl<T: Real> Twin<T> for Drawn {
 
 impl Kernel for Drawn {
     fn shader(&self) -> Shader {
-        elementwise!(self.0.elements, "forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
+        elementwise!(self.elements, "forward_process_drawn", "grid", "step", "threefry", "sincos", "normal")
     }
     fn parameters(&self) -> Vec<u32> {
-        self.0.parameters()
+        vec![self.pictures as u32, self.elements as u32]
     }
     fn bindings(&self) -> Vec<Binding> {
-        let Sizes { pictures, elements, timesteps } = self.0;
-        let len = pictures * elements;
-        vec![
-            Binding::read(TABLES * timesteps),
-            Binding::read(len),
-            Binding::write(len),
-            Binding::write(len),
-            Binding::write(pictures),
-        ]
+        let len = self.pictures * self.elements;
+        vec![Binding::read(COLUMNS * self.pictures), Binding::read(len), Binding::write(len), Binding::write(len)]
     }
     fn groups(&self) -> usize {
-        (self.0.pictures * self.0.elements.div_ceil(4)).div_ceil(256)
+        (self.pictures * self.elements.div_ceil(4)).div_ceil(256)
     }
 }
 
@@ -116,10 +111,8 @@ impl Kernel for Given {
 pub struct Noisy {
     /// x_t, shaped as x_0.
     pub sample: Value,
-    /// eps, shaped as x_0.
-    pub noise: Value,
-    /// t of every picture.
-    pub timesteps: Value,
+    /// What the network is to predict, shaped as x_0.
+    pub target: Value,
 }
 
 fn sizes(r: &Recorder, tables: Value, x0: Value) -> Result<Sizes> {
@@ -131,17 +124,22 @@ fn sizes(r: &Recorder, tables: Value, x0: Value) -> Result<Sizes> {
     Ok(Sizes { pictures, elements: r.len(x0) / pictures.max(1), timesteps })
 }
 
-/// Draws a timestep, uniformly, and noise for every picture of x_0 `[pictures, ..]`, by the step's seed and number.
+/// Draws noise for every picture of x_0 `[pictures, ..]`, by the step's seed and number, and mixes it as the pictures'
+/// [`levels`](super::levels::levels) `[pictures, 8]` say.
 ///
 /// # Errors
 /// [`Shape`](Error::Shape) if the sizes do not fit together.
-pub fn forward_process(r: &mut Recorder, tables: Value, x0: Value) -> Result<Noisy> {
-    let sizes = sizes(r, tables, x0)?;
+pub fn forward_process(r: &mut Recorder, levels: Value, x0: Value) -> Result<Noisy> {
     let shape = r.shape(x0).to_vec();
-    let (sample, noise) = (r.f32(&shape), r.f32(&shape));
-    let timesteps = r.f32(&[sizes.pictures]);
-    r.call(Drawn(sizes), &[tables, x0, sample, noise, timesteps]);
-    Ok(Noisy { sample, noise, timesteps })
+    let pictures = shape.first().copied().unwrap_or(0);
+    if pictures == 0 || r.shape(levels) != [pictures, COLUMNS] {
+        let message = format!("levels {:?} and x_0 {shape:?} do not fit", r.shape(levels));
+        return Err(Error::Shape { op: "forward_process", message });
+    }
+    let (sample, target) = (r.f32(&shape), r.f32(&shape));
+    let kernel = Drawn { pictures, elements: r.len(x0) / pictures };
+    r.call(kernel, &[levels, x0, sample, target]);
+    Ok(Noisy { sample, target })
 }
 
 /// x_t for given noise, shaped as x_0, and timesteps `[pictures]`. Timesteps are validated before they are uploaded.
@@ -167,12 +165,13 @@ pub(super) fn cases() -> Vec<Case> {
     for shape in [[1, 1, 1, 1], [3, 5, 5, 3], [5, 16, 15, 1], [2, 7, 3, 2], [3, 20, 20, 3]] {
         let step = Step { step: 7, first_picture: 64, ..Step::seeded(99) };
         cases.push(
-            tables(Case::new(format!("forward_process/drawn {shape:?}")))
+            Case::new(format!("forward_process/drawn {shape:?}"))
+                .constant(&[shape[0], COLUMNS], Fill::Uniform(-1.0, 1.0))
                 .constant(&shape, Fill::Uniform(-1.0, 1.0))
                 .step(step)
                 .records(move |r, v| {
                     let noisy = forward_process(r, v[0], v[1])?;
-                    Ok(vec![noisy.sample, noisy.noise, noisy.timesteps])
+                    Ok(vec![noisy.sample, noisy.target])
                 }),
         );
         cases.push(

@@ -8,6 +8,7 @@ pub mod prediction;
 mod product;
 mod tiles;
 mod vector;
+pub mod weighting;
 
 use crate::parallel;
 pub use case::{Case, Fill, Input};
@@ -46,11 +47,13 @@ registry! {
     gradient_norm,
     group_norm,
     integers,
+    levels,
     linear,
+    loss_record,
     loss_scale,
     matmul,
     modulate,
-    mse,
+    picture_loss,
     random,
     residual,
     sampler_step,

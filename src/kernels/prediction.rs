@@ -8,14 +8,16 @@ use crate::plan::Real;
 use serde::{Deserialize, Serialize};
 
 /// What the network predicts. The names are diffusers', which has no score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum PredictionType {
     /// The noise (Ho et al. 2020).
     Epsilon = 0,
     /// x_0 itself.
+    #[value(alias = "x0")]
     Sample = 1,
     /// s eps - n x_0 (Salimans & Ho 2022).
+    #[value(name = "v", aliases = ["v_prediction", "v-prediction"])]
     VPrediction = 2,
     /// The gradient of log q(x_t | x_0), -eps / n (Song & Ermon 2019).
     Score = 3,

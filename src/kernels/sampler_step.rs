@@ -19,7 +19,8 @@ pub struct Weights {
     pub kept_of: [f64; 3],
     /// Standard deviation of the noise; where the network says it, not 0 if there is noise.
     pub noise: f64,
-    /// The logarithm of the standard deviation where the network's v says it: a + b v.
+    /// The logarithm of the standard deviation where the network's v says it: a + b v. Where it says the variance itself,
+    /// a is the least that it is taken for.
     pub log_deviation: [f64; 2],
 }
 
@@ -146,7 +147,11 @@ impl<T: Real> Twin<T> for Stage {
                 };
                 let deviation = match self.step.deviation {
                     Deviation::Fixed => w[10],
-                    Deviation::Learned => output[at + self.channels].sqrt(),
+                    Deviation::Learned => {
+                        let variance = output[at + self.channels];
+                        // A NaN stays one.
+                        if variance < w[11] { w[11].sqrt() } else { variance.sqrt() }
+                    }
                     Deviation::LearnedRange => (w[11] + w[12] * output[at + self.channels]).exp(),
                 };
                 after += deviation * noise;
@@ -255,6 +260,8 @@ pub(super) fn cases() -> Vec<Case> {
         full,
         Weights { x0_of: [0.6, -0.8], ..full },
         row,
+        // Many of the learned variances are less.
+        Weights { log_deviation: [0.9, 0.0], ..full },
     ];
     let table: Vec<f32> = rows.iter().flat_map(Weights::row).map(|value| value as f32).collect();
     let mut cases = Vec::new();
@@ -269,6 +276,7 @@ pub(super) fn cases() -> Vec<Case> {
         (Range(1.5), LearnedRange, 0, false, 2),
         (Free, Learned, 2, true, 1),
         (Range(1.0), Learned, 0, false, 0),
+        (Free, Learned, 0, false, 4),
     ] {
         let step = SamplerStep { clipping, deviation, history };
         for shape in [[3, 3, 5, 3], [2, 24, 25, 1]] {

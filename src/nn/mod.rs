@@ -6,6 +6,7 @@ mod config_values;
 mod down;
 mod embedding;
 mod forward;
+mod grow;
 mod layer;
 mod layers;
 mod parameters;

@@ -1,5 +1,6 @@
 //! What describes a run: the tables `[unet]`, `[scheduler]` and `[training]` of a TOML file, with diffusers' key names.
 
+use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use crate::data::Fit;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
@@ -63,6 +64,33 @@ pub struct TrainingConfig {
     pub checkpointing_steps: usize,
     /// Makes everything random.
     pub seed: u64,
+    /// What is made small.
+    pub objective: ObjectiveName,
+    /// Factor of the bound in the hybrid objective.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub vlb_weight: f32,
+    /// What an error of one element costs.
+    pub loss: LossName,
+    /// Where Huber's loss becomes straight.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub huber_delta: f32,
+    /// How timesteps are weighted.
+    pub weighting: WeightingName,
+    /// Where min-SNR cuts the signal-to-noise ratio.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub snr_gamma: f32,
+    /// P2's power.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub p2_gamma: f32,
+    /// What P2 adds to the signal-to-noise ratio.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub p2_k: f32,
+    /// How timesteps are drawn.
+    pub timestep_sampler: TimestepSampler,
+    /// Mean of the logarithm of noise / signal, for the log-normal draw.
+    pub log_normal_mean: f64,
+    /// Its standard deviation.
+    pub log_normal_std: f64,
     /// What is computed twice to save memory.
     pub recompute: Recompute,
     /// What activations are held in.
@@ -91,6 +119,17 @@ impl Default for TrainingConfig {
             ema_max_decay: 0.9999,
             checkpointing_steps: 1000,
             seed: 0,
+            objective: ObjectiveName::Simple,
+            vlb_weight: 0.001,
+            loss: LossName::L2,
+            huber_delta: 1.0,
+            weighting: WeightingName::None,
+            snr_gamma: 5.0,
+            p2_gamma: 1.0,
+            p2_k: 1.0,
+            timestep_sampler: TimestepSampler::Uniform,
+            log_normal_mean: -1.2,
+            log_normal_std: 1.2,
             recompute: Recompute::None,
             precision: Precision::F32,
         }
@@ -150,7 +189,7 @@ impl TrainingConfig {
         if !(0.0..1.0).contains(&self.adam_weight_decay) {
             return wrong("adam_weight_decay", self.adam_weight_decay.to_string(), "0 or more, less than 1");
         }
-        Ok(())
+        self.validate_objective()
     }
 }
 

@@ -101,6 +101,8 @@ impl Run {
         run.step = state.step;
         run.losses = state.losses;
         run.loss_scale = state.loss_scale;
+        let naming = |error: Error| Error::input(format!("{}: {error}", folder.join(FILE).display()));
+        run.trainer.set_timestep_losses(state.timestep_losses).map_err(naming)?;
         run.tuned = state.tuned;
         let names = run.trainer.buffers().map(|(name, _)| name);
         run.buffers = names.into_iter().filter_map(|name| Some((name, state.buffers.remove(name)?))).collect();
@@ -133,10 +135,15 @@ impl Run {
         }
         config.unet.sample_size.get_or_insert(SampleSize::new(size));
         config.unet.check_size(size[0], size[1], &dataset.name)?;
-        if dataset.channels != config.unet.in_channels || config.unet.in_channels != config.unet.out_channels {
+        let (inputs, outputs) = (config.unet.in_channels, config.unet.out_channels);
+        let learned = config.scheduler.learns_variances();
+        let expected = if learned { 2 * dataset.channels } else { dataset.channels };
+        if dataset.channels != inputs || outputs != expected {
+            let why = if learned { ", twice as many as pictures have, for variances are learned" } else { "" };
             return Err(Error::input(format!(
-                "{}: pictures of {} channels, the network has in_channels {} and out_channels {}",
-                dataset.name, dataset.channels, config.unet.in_channels, config.unet.out_channels
+                "{}: pictures of {} channels, the network has in_channels {inputs} and out_channels {outputs}, expected \
+                 {} and {expected}{why}",
+                dataset.name, dataset.channels, dataset.channels
             )));
         }
         if let Some(classes) = config.unet.classes() {
@@ -406,6 +413,7 @@ impl Run {
             tuned: Tuned::of_plans(device, &self.plans()),
             buffers,
             losses: self.losses.clone(),
+            timestep_losses: self.trainer.timestep_losses().to_vec(),
             loss_scale: self.trainer.loss_scale().map_or(Ok(Vec::new()), |scale| device.download(scale))?,
         })
     }

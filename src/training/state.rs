@@ -1,6 +1,7 @@
 //! `training_state.safetensors`: everything that a run is continued from, in one file. Its renaming is the commit.
 
 use super::config::{Precision, RunConfig};
+use super::objective::TimestepSampler;
 use crate::checkpoint::{Deferred, Tensors, WeightType, deferred, write_deferred};
 use crate::device::{Choices, Device};
 use crate::error::{Error, Result};
@@ -56,6 +57,8 @@ pub struct TrainingState {
     pub losses: Vec<f32>,
     /// What [`Trainer::loss_scale`](super::Trainer::loss_scale) holds; nothing in single precision.
     pub loss_scale: Vec<f32>,
+    /// What [`Trainer::timestep_losses`](super::Trainer::timestep_losses) gives.
+    pub timestep_losses: Vec<f32>,
 }
 
 impl TrainingState {
@@ -74,6 +77,9 @@ impl TrainingState {
         list("losses", &self.losses);
         if !self.loss_scale.is_empty() {
             list("loss_scale", &self.loss_scale);
+        }
+        if !self.timestep_losses.is_empty() {
+            list("timestep_losses", &self.timestep_losses);
         }
         let metadata = [
             ("config", self.config.to_toml()?),
@@ -118,6 +124,10 @@ impl TrainingState {
             Precision::F32 => Vec::new(),
             Precision::Mixed => file.get("loss_scale")?.1.into_owned(),
         };
+        let timestep_losses = match config.training.timestep_sampler {
+            TimestepSampler::Importance => file.get("timestep_losses")?.1.into_owned(),
+            _ => Vec::new(),
+        };
         let sensible = |scale: &[f32]| scale.len() == 3 && scale.iter().all(|x| x.is_finite()) && scale[0] >= 1.0;
         if !loss_scale.is_empty() && !sensible(&loss_scale) {
             return Err(Error::input(format!(
@@ -133,6 +143,6 @@ impl TrainingState {
         }
         let tuned = serde_json::from_str(file.metadata().get("tuned").map_or("{}", String::as_str))
             .map_err(|error| Error::input(format!("{source}: the metadata's tuned: {error}")))?;
-        Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses, loss_scale })
+        Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses, loss_scale, timestep_losses })
     }
 }

@@ -1,17 +1,14 @@
 //! The training step: one plan from the pictures to the new weights.
 
 use super::config::{Precision, RunConfig};
+use super::objective::Objective;
 use crate::device::{Device, PlanId};
-use crate::diffusion::{NoiseSchedule, PredictionType};
 use crate::error::{Error, Result};
 use crate::kernels::accumulate::accumulate;
 use crate::kernels::adam::{Adam, OptimizerState, adam_step_over, bias_correction};
 use crate::kernels::ema::ema_step_scaled;
-use crate::kernels::forward_process::forward_process;
 use crate::kernels::gradient_norm::gradient_norm;
 use crate::kernels::loss_scale;
-use crate::kernels::mse::mse;
-use crate::kernels::schedule_tables::{TABLES, schedule_tables};
 use crate::kernels::step_report::{self, step_report};
 use crate::nn::{Network, UNet};
 use crate::plan::{Element, Plan, Recorder, Step, Storage, Value};
@@ -79,8 +76,7 @@ pub struct Trainer {
     pictures: Storage,
     labels: Storage,
     one: Storage,
-    /// The noise schedule's tables, where the device does not compute them.
-    tables: Option<Storage>,
+    objective: Objective,
     /// In mixed precision: the weights' copy, and the scale of the loss with what it is told by.
     mixed: Option<Mixed>,
     /// Loss and gradient norm of every micro-batch; the whole gradient's norm is in the last row.
@@ -100,10 +96,6 @@ impl Trainer {
     /// [`Input`](Error::Input) or [`Shape`](Error::Shape) if the configuration does not fit together.
     pub fn new(config: &RunConfig, [height, width]: [usize; 2]) -> Result<Self> {
         config.training.validate()?;
-        if config.scheduler.prediction_type != PredictionType::Epsilon {
-            let found = config.scheduler.to_json()["prediction_type"].clone();
-            return Err(Error::input(format!("prediction_type is {found}, training has only \"epsilon\"")));
-        }
         let unet = UNet::new(&config.unet)?;
         let last = config.scheduler.num_train_timesteps as f32 - 1.0;
         config.unet.check_timesteps(&[last], "num_train_timesteps")?;
@@ -127,17 +119,9 @@ impl Trainer {
             loss_scale::copy_weights(&mut r, &state.parameters, halves);
             r.set_activations(Element::F16);
         }
-        let (tables, table_values) = match NoiseSchedule::on_device(&config.scheduler) {
-            Some(schedule) => (None, schedule_tables(&mut r, schedule)),
-            None => {
-                let timesteps = config.scheduler.num_train_timesteps;
-                let tables = Storage::f32("noise schedule", TABLES * timesteps);
-                let values = r.input(&tables, &[TABLES, timesteps]);
-                (Some(tables), values)
-            }
-        };
         let x0 = r.input(&pictures, &shape);
-        let noisy = forward_process(&mut r, table_values, x0)?;
+        let objective = Objective::new(config, batch * training.gradient_accumulation_steps)?;
+        let noised = objective.noise(&mut r, x0)?;
         let label_value = config.unet.classes().map(|_| r.input(&labels, &[batch]));
         let mut net = Network {
             r: &mut r,
@@ -147,8 +131,8 @@ impl Trainer {
             halves: mixed.as_ref().map(|mixed| &mixed.halves),
             recompute: training.recompute,
         };
-        let prediction = unet.record(&mut net, noisy.sample, noisy.timesteps, label_value)?;
-        let loss = mse(&mut r, prediction, noisy.noise)?;
+        let prediction = unet.record(&mut net, noised.sample, noised.told, label_value)?;
+        let loss = objective.loss(&mut r, &noised, prediction)?;
         let upstream = r.bind(mixed.as_ref().map_or(&one, |mixed| &mixed.scale), 0, &[1]);
         r.backward(loss, upstream)?;
         let norm = gradient_norm(&mut r, &state.gradients);
@@ -165,7 +149,7 @@ impl Trainer {
             pictures,
             labels,
             one,
-            tables,
+            objective,
             mixed,
             report,
             plan: Plan::default(),
@@ -231,6 +215,19 @@ impl Trainer {
         self.mixed.as_ref().map(|mixed| &mixed.scale)
     }
 
+    /// The last losses of every timestep, where timesteps are drawn by them; else nothing.
+    pub fn timestep_losses(&self) -> &[f32] {
+        self.objective.timestep_losses()
+    }
+
+    /// Draws timesteps by losses that were recorded before; to be called before [`Trainer::load`].
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if they are of another schedule.
+    pub fn set_timestep_losses(&mut self, losses: Vec<f32>) -> Result<()> {
+        self.objective.set_timestep_losses(losses)
+    }
+
     /// The recorded step; with gradient accumulation, what runs for each of its micro-batches.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -271,9 +268,7 @@ impl Trainer {
             mixed.state = None;
             device.upload(&mixed.scale, 0, &loss_scale::INITIAL)?;
         }
-        if let Some(tables) = &self.tables {
-            device.upload(tables, 0, &NoiseSchedule::new(&self.config.scheduler).tables())?;
-        }
+        self.objective.upload(device)?;
         device.upload(&self.one, 0, &[1.0])
     }
 
@@ -405,6 +400,7 @@ impl Trainer {
                  and the last checkpoint is whole"
             )));
         }
+        self.objective.observe(device)?;
         Ok(record)
     }
 

@@ -4,6 +4,7 @@ use crate::diffusion::VarianceType;
 use crate::diffusion::chain::{Plan, Stage, Stages};
 use crate::error::Result;
 use crate::kernels::sampler_step::Weights;
+use crate::kernels::variational_bound::LEAST_SHARE;
 
 /// The least variance that a logarithm is taken of.
 const LEAST_VARIANCE: f64 = 1e-20;
@@ -36,9 +37,16 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
                 FixedLarge | FixedLargeLog => beta.sqrt(),
                 Learned | LearnedRange => 1.0,
             };
-            // Half of the variance's logarithm, where v goes from -1 to 1 between the two.
-            let (least, most) = (posterior_variance.max(LEAST_VARIANCE).ln(), beta.ln());
-            weights.log_deviation = [0.25 * (most + least), 0.25 * (most - least)];
+            weights.log_deviation = match variance_type {
+                // As in the bound that it is trained with; diffusers takes the root of whatever it is.
+                Learned if plan.options.diffusers_exact => [f64::from(f32::MIN), 0.0],
+                Learned => [LEAST_SHARE * posterior_variance, 0.0],
+                // Half of the variance's logarithm, where v goes from -1 to 1 between the two.
+                _ => {
+                    let (least, most) = (posterior_variance.max(LEAST_VARIANCE).ln(), beta.ln());
+                    [0.25 * (most + least), 0.25 * (most - least)]
+                }
+            };
         }
         Stage { step, timestep: t as f64, weights }
     };

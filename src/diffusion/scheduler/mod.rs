@@ -162,6 +162,11 @@ impl Default for SchedulerConfig {
 type Allowed<'a> = (&'a str, f64, &'a dyn Fn(f64) -> bool, &'a str);
 
 impl SchedulerConfig {
+    /// Whether the network says the variances of ancestral steps, in a second half of its channels.
+    pub fn learns_variances(&self) -> bool {
+        matches!(self.variance_type, Some(VarianceType::Learned | VarianceType::LearnedRange))
+    }
+
     /// What no class can run with, naming the key.
     fn validate(&self, source: &str) -> Result<()> {
         let wrong = |message: String| Err(Error::input(format!("{source}: {message}")));

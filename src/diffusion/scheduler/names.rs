@@ -23,20 +23,25 @@ pub enum BetaSchedule {
 }
 
 /// The variance of an ancestral step (Ho et al. 2020, section 3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum VarianceType {
     /// beta~_t, which is right if x_0 is one point.
+    #[value(alias = "fixed_small")]
     FixedSmall,
     /// The same, by way of its logarithm.
+    #[value(skip)]
     FixedSmallLog,
     /// beta_t, which is right if x_0 is standard normal.
+    #[value(alias = "fixed_large")]
     FixedLarge,
     /// The same, by way of its logarithm.
+    #[value(skip)]
     FixedLargeLog,
     /// What the network says in a second set of channels.
     Learned,
     /// Between beta~_t and beta_t, where the network says (Nichol & Dhariwal 2021, eq. 15).
+    #[value(alias = "learned_range")]
     LearnedRange,
 }
 

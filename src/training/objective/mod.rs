@@ -1,0 +1,223 @@
+//! From a batch of pictures to the number that is made small: what the network is given, and what its output costs.
+
+mod choices;
+mod importance;
+mod rules;
+mod shares;
+
+use super::RunConfig;
+use crate::device::Device;
+use crate::diffusion::{NoiseSchedule, SchedulerConfig};
+use crate::error::{Error, Result};
+use crate::kernels::forward_process::forward_process;
+use crate::kernels::levels::{self, DiscreteLevels, TimestepDraw, levels};
+use crate::kernels::loss_record::{self, loss_record};
+use crate::kernels::picture_loss::{ElementLoss, Factors, picture_loss, weighted_mean};
+use crate::kernels::schedule_tables::{TABLES, schedule_tables};
+use crate::kernels::variational_bound::{BoundOperands, Decoder, Variance, VariationalBound, variational_bound};
+use crate::kernels::weighting::Weighting;
+use crate::plan::{Recorder, Storage, Value, add};
+pub use choices::{LossName, ObjectiveName, TimestepSampler, WeightingName};
+use importance::Importance;
+
+/// What a run is trained on.
+pub(super) struct Objective {
+    scheduler: SchedulerConfig,
+    levels: DiscreteLevels,
+    /// L_simple and its relatives.
+    simple: Option<ElementLoss>,
+    /// The variational bound, and the factor of its terms.
+    bound: Option<(VariationalBound, f32)>,
+    /// The noise schedule's tables, where the device does not compute them.
+    tables: Option<Storage>,
+    shares: Option<Shares>,
+    importance: Option<Learning>,
+}
+
+/// How often each timestep is drawn, where they are not all alike.
+struct Shares {
+    weights: Vec<f64>,
+    last_bits: Storage,
+    corrections: Storage,
+}
+
+/// Shares that are learned from the losses.
+struct Learning {
+    importance: Importance,
+    record: Storage,
+}
+
+/// A batch with noise.
+pub(super) struct Noised {
+    /// x_t, what the network is given.
+    pub sample: Value,
+    /// What it is told of the noise, `[pictures]`.
+    pub told: Value,
+    x0: Value,
+    target: Value,
+    levels: Value,
+    tables: Value,
+}
+
+impl Objective {
+    /// What a configuration describes; `whole` pictures make a step, in all of its micro-batches.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming what does not fit together.
+    pub fn new(config: &RunConfig, whole: usize) -> Result<Self> {
+        let (training, scheduler) = (&config.training, &config.scheduler);
+        let schedule = NoiseSchedule::new(scheduler);
+        let timesteps = schedule.timesteps();
+        rules::check(config, &schedule)?;
+        let (draw, weights) = match training.timestep_sampler {
+            TimestepSampler::Uniform => (TimestepDraw::Uniform, None),
+            TimestepSampler::Stratified => (TimestepDraw::StratifiedShares(whole), Some(vec![1.0; timesteps])),
+            TimestepSampler::Importance => (TimestepDraw::Shares, Some(vec![1.0; timesteps])),
+            TimestepSampler::LogNormal => {
+                let (mean, deviation) = (training.log_normal_mean, training.log_normal_std);
+                (TimestepDraw::Shares, Some(shares::log_normal(&schedule, mean, deviation)?))
+            }
+        };
+        let variance = rules::variance(scheduler);
+        let levels = DiscreteLevels {
+            draw,
+            prediction: scheduler.prediction_type,
+            weighting: training.weighting_of_timesteps(),
+            large_variance: variance == Variance::Large,
+        };
+        rules::check_weights(config, &schedule, levels)?;
+        let bound = |stop_mean: bool| VariationalBound {
+            prediction: scheduler.prediction_type,
+            variance,
+            decoder: Decoder::Safe,
+            clip: None,
+            stop_mean,
+        };
+        let loss = training.element_loss();
+        // T E_t[L_t] is the sum over all t.
+        let all = timesteps as f32;
+        let (simple, bound) = match training.objective {
+            ObjectiveName::Simple => (Some(loss), None),
+            ObjectiveName::Vlb => (None, Some((bound(false), all))),
+            ObjectiveName::Hybrid => (Some(loss), Some((bound(true), training.vlb_weight * all))),
+        };
+        let on_device = NoiseSchedule::on_device(scheduler).is_some();
+        let learns = training.timestep_sampler == TimestepSampler::Importance;
+        Ok(Self {
+            scheduler: scheduler.clone(),
+            levels,
+            simple,
+            bound,
+            tables: (!on_device).then(|| Storage::f32("noise schedule", TABLES * timesteps)),
+            shares: weights.map(|weights| Shares {
+                weights,
+                last_bits: Storage::u32("shares of timesteps", timesteps),
+                corrections: Storage::f32("corrections of timesteps", timesteps),
+            }),
+            importance: learns.then(|| Learning {
+                importance: Importance::new(timesteps),
+                record: Storage::f32("losses of pictures", loss_record::ROW * whole),
+            }),
+        })
+    }
+
+    /// Draws timesteps and noise for the batch `[pictures, height, width, channels]`.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if the sizes do not fit together.
+    pub fn noise(&self, r: &mut Recorder, x0: Value) -> Result<Noised> {
+        let timesteps = self.scheduler.num_train_timesteps;
+        let tables = match (&self.tables, NoiseSchedule::on_device(&self.scheduler)) {
+            (Some(tables), _) => r.input(tables, &[TABLES, timesteps]),
+            (None, Some(schedule)) => schedule_tables(r, schedule),
+            (None, None) => return Err(Error::Device("the noise schedule has no tables".into())),
+        };
+        let shares = (self.shares.as_ref())
+            .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[timesteps])));
+        let pictures = r.shape(x0)[0];
+        let drawn = levels(r, tables, shares, pictures, self.levels)?;
+        let noisy = forward_process(r, drawn.levels, x0)?;
+        Ok(Noised { sample: noisy.sample, told: drawn.told, x0, target: noisy.target, levels: drawn.levels, tables })
+    }
+
+    /// What the network's output for the batch costs, `[1]`.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if the sizes do not fit together.
+    pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value) -> Result<Value> {
+        let Noised { sample: x_t, x0, target, levels, tables, .. } = *noised;
+        let weight = self.levels.weighting != Weighting::None;
+        let correction = self.importance.is_some();
+        let simple = self.simple.map(|loss| picture_loss(r, output, target, loss)).transpose()?;
+        let terms = match self.bound {
+            Some((bound, factor)) => {
+                let operands = BoundOperands { tables, indices: levels, output, x0, x_t };
+                Some((variational_bound(r, bound, operands)?, factor))
+            }
+            None => None,
+        };
+        if let Some(Learning { record, .. }) = &self.importance {
+            match (simple, terms) {
+                (Some(losses), terms) => loss_record(r, losses, weight, terms, levels, record)?,
+                (None, Some((terms, _))) => loss_record(r, terms, false, None, levels, record)?,
+                (None, None) => {}
+            }
+        }
+        let simple = (simple
+            .map(|losses| weighted_mean(r, losses, levels, Factors { weight, correction, scale: 1.0 })))
+        .transpose()?;
+        let bound = (terms
+            .map(|(terms, scale)| weighted_mean(r, terms, levels, Factors { weight: false, correction, scale })))
+        .transpose()?;
+        match (simple, bound) {
+            (Some(simple), Some(bound)) => add(r, simple, bound),
+            (Some(loss), None) | (None, Some(loss)) => Ok(loss),
+            (None, None) => Err(Error::Device("a run with no objective".into())),
+        }
+    }
+
+    /// Uploads what the plan reads.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn upload(&self, device: &mut dyn Device) -> Result<()> {
+        if let Some(tables) = &self.tables {
+            device.upload(tables, 0, &NoiseSchedule::new(&self.scheduler).tables())?;
+        }
+        self.upload_shares(device)
+    }
+
+    fn upload_shares(&self, device: &mut dyn Device) -> Result<()> {
+        let Some(shares) = &self.shares else { return Ok(()) };
+        let learned = self.importance.as_ref().map(|learning| learning.importance.weights());
+        let (last_bits, corrections) = levels::shares(learned.as_ref().unwrap_or(&shares.weights));
+        device.upload_integers(&shares.last_bits, 0, &last_bits)?;
+        device.upload(&shares.corrections, 0, &corrections)
+    }
+
+    /// After a step: learns from its losses how the next one's timesteps are to be drawn, where that is learned.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn observe(&mut self, device: &mut dyn Device) -> Result<()> {
+        let Some(Learning { importance, record }) = &mut self.importance else { return Ok(()) };
+        importance.observe(&device.download(record)?);
+        self.upload_shares(device)
+    }
+
+    /// What was learned of the timesteps' losses; nothing where nothing is.
+    pub fn timestep_losses(&self) -> &[f32] {
+        self.importance.as_ref().map_or(&[], |learning| learning.importance.history())
+    }
+
+    /// Goes on with what was learned before.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if that is of another schedule.
+    pub fn set_timestep_losses(&mut self, losses: Vec<f32>) -> Result<()> {
+        match &mut self.importance {
+            Some(learning) => learning.importance.restore(losses),
+            None => Ok(()),
+        }
+    }
+}
