@@ -1,4 +1,4 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `devices`, `check`,
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `eval`, `info`, `devices`, `check`,
 //! `bench`.
 
 mod bench;
@@ -7,8 +7,10 @@ mod convert;
 mod demo;
 mod device;
 mod devices;
+mod eval;
 mod evaluate;
 mod info;
+mod likelihood;
 mod model;
 mod objective;
 mod output;
@@ -36,7 +38,8 @@ enum Command {
     Sample(sample::Sample),
     Predict(predict::Predict),
     Convert(convert::Convert),
-    Evaluate(evaluate::Evaluate),
+    #[command(visible_alias = "evaluate")]
+    Eval(eval::Eval),
     Info(info::Info),
     Devices(devices::Devices),
     Check(check::Check),
@@ -51,7 +54,7 @@ pub fn main() -> ExitCode {
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
-        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Info(info) => info.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),

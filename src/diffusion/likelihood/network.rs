@@ -51,6 +51,12 @@ impl<'a> DeviceNetwork<'a> {
     }
 }
 
+impl Drop for DeviceNetwork<'_> {
+    fn drop(&mut self) {
+        self.device.unload(self.id);
+    }
+}
+
 impl Predictor for DeviceNetwork<'_> {
     fn batch(&self) -> usize {
         self.forward.timesteps.len()

@@ -69,9 +69,18 @@ impl ReverseProcess {
         self.transitions.len()
     }
 
-    /// Whether the network has to say the variances.
-    pub fn learned_variances(&self) -> bool {
-        self.learned_variances
+    /// Whether a network of these channels says what the process needs: a prediction, and the variances where they are
+    /// learned.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) with the channels that were found and expected.
+    pub fn check_channels(&self, inputs: usize, outputs: usize) -> Result<()> {
+        let expected = match (self.learned_variances, outputs == 2 * inputs) {
+            (true, false) => "twice as many output channels, for variance_type says that variances are learned",
+            (false, false) if outputs != inputs => "as many of each, or twice as many output channels",
+            _ => return Ok(()),
+        };
+        Err(Error::input(format!("the network has {inputs} input and {outputs} output channels, expected {expected}")))
     }
 
     /// Signal and noise of x_t.
