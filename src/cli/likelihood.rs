@@ -9,8 +9,8 @@ use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Options};
 use crate::device::Device;
 use crate::diffusion::likelihood::{
-    Bound, BoundOptions, Decoder, DeviceNetwork, DiscreteFlow, LevelPictures, OdeLikelihood, OdeOptions, ReverseProcess,
-    Tolerance, bound, ode_likelihood,
+    Bound, BoundOptions, Decoder, DeviceNetwork, DiscreteFlow, LevelPictures, OdeLikelihood, OdeOptions,
+    ReverseProcess, Tolerance, bound, ode_likelihood,
 };
 use crate::diffusion::{SchedulerClass, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
@@ -70,7 +70,9 @@ impl LikelihoodFlags {
     }
 
     pub(super) fn run(&self, path: &Path, shared: &Shared, flag: &DeviceFlag) -> Result<ExitCode> {
-        let Some(data) = &self.data else { return Err(Error::input("--data is missing: digits, IDX files or a folder")) };
+        let Some(data) = &self.data else {
+            return Err(Error::input("--data is missing: digits, IDX files or a folder"));
+        };
         let source = path.display().to_string();
         let model = read_model(path)?;
         let config = model.unet.config();
@@ -235,12 +237,17 @@ impl LikelihoodFlags {
                 (false, false) => "x_0 not clipped".into(),
             };
             let at = if runs == scheduler.num_train_timesteps { "all".into() } else { format!("{runs} drawn of the") };
-            say!("total: the bound of ancestral sampling at {at} {} timesteps, variances {variances}, {clipping}:", scheduler.num_train_timesteps);
+            say!(
+                "total: the bound of ancestral sampling at {at} {} timesteps, variances {variances}, {clipping}:",
+                scheduler.num_train_timesteps
+            );
             say!("  no less than the pictures' negative log-likelihood");
         }
         if let Some(ode) = &measured.ode {
             let runs = ode.function_evaluations;
-            say!("ode: the likelihood of the probability-flow ODE's density, in {runs:.1} runs of the network a picture:");
+            say!(
+                "ode: the likelihood of the probability-flow ODE's density, in {runs:.1} runs of the network a picture:"
+            );
             say!("  an estimate; with levels spread over their bins, in the mean no less than that of the levels");
         }
     }

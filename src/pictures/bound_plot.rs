@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::axis::{Axis, Drawn, FONT, Area, padded, save_plot};
+use super::axis::{Area, Axis, Drawn, FONT, padded, save_plot};
 use crate::error::Result;
 
 const SIZE: (u32, u32) = (960, 540);
@@ -30,7 +30,8 @@ fn draw(area: &Area, decoder: f64, terms: &[f64], title: &str) -> Drawn {
     let line: Vec<(f64, f64)> = (terms.iter().enumerate().filter(|(_, bits)| is_drawn(bits)))
         .map(|(index, &bits)| place(index + 2, bits))
         .collect();
-    let first: Vec<(f64, f64)> = [decoder].into_iter().filter(|bits| is_drawn(bits)).map(|bits| place(1, bits)).collect();
+    let first: Vec<(f64, f64)> =
+        [decoder].into_iter().filter(|bits| is_drawn(bits)).map(|bits| place(1, bits)).collect();
     let all = || line.iter().chain(&first).map(|point| point.1);
     let (lowest, highest) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
     let bits = if lowest <= highest { padded(lowest, highest) } else { -1.0..0.0 };

@@ -1,6 +1,8 @@
 //! Pictures for people: PNG files, contact sheets, animations and the loss curve.
 
 mod animation;
+mod axis;
+mod bound_plot;
 mod loss_curve;
 mod sheet;
 
@@ -13,6 +15,7 @@ use crate::atomic_file;
 use crate::error::{Error, Result};
 
 pub use animation::save_animation;
+pub use bound_plot::bound_plot;
 pub use loss_curve::loss_curve;
 
 /// Generated pictures as they come from a model.

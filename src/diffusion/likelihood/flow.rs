@@ -18,7 +18,7 @@ pub struct FlowLevel {
 }
 
 /// A process from pictures to noise, between its first and its last level.
-pub trait Flow {
+pub trait Flow: Sync {
     /// The logarithms of the first and the last sigma.
     fn range(&self) -> [f64; 2];
 
