@@ -8,7 +8,7 @@ struct Parameters {
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> upstream: array<f32>;
 @group(0) @binding(2) var<storage, read> levels: array<f32>; // [picture][column 8], if a factor is taken
-@group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
+@group(0) @binding(3) var<storage, read_write> gradient: array<real3>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -27,5 +27,5 @@ fn main(
     if parameters.with_correction != 0u {
         factor *= levels[8u * picture + 7u];
     }
-    gradient[picture] = factor;
+    gradient[picture] = real3(factor);
 }

@@ -21,6 +21,7 @@ fn config(times: usize) -> RunConfig {
         unet: UNetConfig { block_out_channels: vec![8, 16], norm_num_groups: Some(4), dropout: 0.1, ..unet },
         scheduler: SchedulerConfig::default(),
         training: TrainingConfig {
+            dataset: "digits:even".into(),
             max_train_steps: STEPS,
             train_batch_size: 16 / times,
             gradient_accumulation_steps: times,
@@ -202,6 +203,107 @@ fn a_killed_accumulation_continues_to_the_same_bits() {
     }
     assert!(kills > 2, "killed {kills} times only");
     assert_same_bits(&TrainingState::read(&killed).unwrap(), &TrainingState::read(&whole).unwrap());
+}
+
+/// `log.csv` has a line a step, and is the same after a resumption; the state has the norms that it is made of.
+#[test]
+fn the_log_tells_the_noise_scale() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = Host::<f32>::new();
+    let [whole, cut, plain] = ["whole", "cut", "plain"].map(|name| folder.path().join(name));
+    let log = |folder: &Path| std::fs::read_to_string(folder.join("log.csv")).unwrap();
+    let state = run(&mut host, &whole, config(4));
+    let mut short = config(4);
+    short.training.max_train_steps = 2;
+    let mut cut_state = run(&mut host, &cut, short);
+    cut_state.config.training.max_train_steps = STEPS;
+    go_on(&mut host, &cut, Run::resume(&cut, cut_state, digits()).unwrap());
+    assert_eq!(log(&cut), log(&whole));
+
+    let lines: Vec<Vec<String>> = log(&whole).lines().map(|line| line.split(',').map(String::from).collect()).collect();
+    assert_eq!(lines[0], ["step", "loss", "gradient_norm", "learning_rate", "noise_scale"]);
+    assert_eq!(lines.len(), 1 + STEPS);
+    let history = &state.history;
+    let (mut square, mut variance, mut weight) = (0.0, 0.0, 0.0);
+    for n in 0..STEPS {
+        let line = &lines[n + 1];
+        assert_eq!(line[0], (n + 1).to_string());
+        assert_eq!(line[1], state.losses[n].to_string());
+        assert_eq!(line[2], history.gradient_norms[n].to_string());
+        let rate = 1e-3 * ((n + 1) as f64 / 3.0).min(1.0);
+        assert!((line[3].parse::<f64>().unwrap() / rate - 1.0).abs() < 1e-6, "{line:?}");
+        // The norm of a mean is at most the root mean square of the norms.
+        let [small, large] = [history.micro_batch_norms[n], history.gradient_norms[n]].map(|x| f64::from(x).powi(2));
+        assert!(small > large && large > 0.0);
+        square = 0.99 * square + 0.01 * (16.0 * large - 4.0 * small) / 12.0;
+        variance = 0.99 * variance + 0.01 * (small - large) / (1.0 / 4.0 - 1.0 / 16.0);
+        weight = 0.99 * weight + 0.01;
+        let expected = if square > 0.0 { (variance / weight) / (square / weight) } else { f64::INFINITY };
+        let found: f64 = line[4].parse().unwrap();
+        assert!(found == expected || (found / expected - 1.0).abs() < 1e-5, "step {n}: {found}, expected {expected}");
+    }
+    run(&mut host, &plain, config(1));
+    assert!(log(&plain).lines().skip(1).all(|line| line.ends_with(',')), "a noise scale from nothing");
+}
+
+/// A run from before there was a log continues: what was not told then is empty.
+#[test]
+fn a_run_without_a_history_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let mut short = config(4);
+    short.training.max_train_steps = 2;
+    let mut host = Host::<f32>::new();
+    run(&mut host, &path, short);
+    // The same file without the lists: their names are changed to others of the same length.
+    let file = path.join("training_state.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    for name in ["gradient_norms", "micro_batch_norms", "learning_rates"] {
+        let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+        bytes[at] = b'x';
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let mut state = TrainingState::read(&path).unwrap();
+    state.config.training.max_train_steps = 3;
+    let state = go_on(&mut host, &path, Run::resume(&path, state, digits()).unwrap());
+    assert!(state.history.gradient_norms[1].is_nan() && state.history.gradient_norms[2] > 0.0);
+    let log = std::fs::read_to_string(path.join("log.csv")).unwrap();
+    assert!(log.lines().nth(2).unwrap().ends_with(",,,"), "{log}");
+}
+
+fn suggestion(arguments: &[&str]) -> (bool, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+    command.args(["train", "--device", "cpu", "--suggest-batch"]).args(arguments);
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_batch_is_suggested_without_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_folder = folder.path().join("run");
+    let (done, said, error) = suggestion(&["--data", "digits", "--batch", "16", "--steps", "12"]);
+    assert!(done, "{error}");
+    assert!(["|G|^2", "tr(Sigma)", "noise scale", "grows"].iter().all(|word| said.contains(word)), "{said}{error}");
+
+    run(&mut Host::<f32>::new(), &run_folder, config(1));
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let mut entries: Vec<_> = entries.map(|e| (e.file_name(), e.metadata().unwrap().modified().unwrap())).collect();
+        entries.sort();
+        entries
+    };
+    let before = names(&run_folder);
+    let out = run_folder.to_str().unwrap();
+    let twice = [0, 1].map(|_| suggestion(&["--out", out, "--resume", "--steps", "6"]));
+    assert!(twice[0].0, "{}", twice[0].2);
+    assert!(twice[0].1.contains("noise scale"), "{}", twice[0].1);
+    assert_eq!(twice[0].1, twice[1].1);
+    assert_eq!(names(&run_folder), before);
+
+    let (done, _, error) = suggestion(&["--data", "digits", "--batch", "1"]);
+    assert!(!done && error.contains("--suggest-batch") && error.contains("--batch 2"), "{error}");
 }
 
 /// What does not fit is told with the flags that make the same steps in less memory.

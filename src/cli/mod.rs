@@ -17,6 +17,7 @@ mod output;
 mod predict;
 mod progress;
 mod sample;
+mod suggest_batch;
 mod train;
 
 use clap::{Parser, Subcommand};

@@ -5,6 +5,7 @@ use super::model::read_model;
 use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
+use super::suggest_batch::suggest_batch;
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
 use crate::diffusion::{BetaSchedule, SchedulerConfig, VarianceType};
@@ -24,6 +25,7 @@ use std::time::Instant;
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
+    aquatint train --data photos/ --batch 64 --suggest-batch\n  \
     aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
     aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
@@ -34,8 +36,8 @@ pub(super) struct Train {
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// The run's folder
-    #[arg(long, value_name = "RUN")]
-    out: PathBuf,
+    #[arg(long, value_name = "RUN", required_unless_present = "suggest_batch")]
+    out: Option<PathBuf>,
     /// A TOML file with tables [unet], [scheduler] and [training] of diffusers' key names; flags go before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -94,6 +96,10 @@ pub(super) struct Train {
     /// Continues the run in the folder, to bitwise the same weights as if it had not been stopped
     #[arg(long)]
     resume: bool,
+    /// Measures how many pictures a step can use, the gradient noise scale, and writes nothing: of a new run over --steps
+    /// (100) steps, with --resume of the run's weights as they are
+    #[arg(long)]
+    suggest_batch: bool,
     #[command(flatten)]
     device: DeviceFlag,
     #[command(flatten)]
@@ -120,9 +126,27 @@ impl Train {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let mut device = self.device.open()?;
         let mut run = if self.resume { self.resume()? } else { self.start()? };
-        train(&mut run, &mut *device, &self.device)?;
-        say!("{}: a model that `aquatint sample {0}` draws with", self.out.display());
+        if self.suggest_batch {
+            let steps = self.steps.unwrap_or(100);
+            suggest_batch(&mut run, &mut *device, &self.device, steps, self.resume)?;
+        } else {
+            train(&mut run, &mut *device, &self.device)?;
+            say!("{}: a model that `aquatint sample {0}` draws with", self.folder()?.display());
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn folder(&self) -> Result<&Path> {
+        self.out.as_deref().ok_or_else(|| Error::input("--out is missing: the run's folder"))
+    }
+
+    /// A new run, or one that is only measured.
+    fn begin(&self, mut config: RunConfig, dataset: Dataset) -> Result<Run> {
+        if self.suggest_batch {
+            config.training.cut_for_noise_scale()?;
+            return Run::unwritten(config, dataset);
+        }
+        Run::start(self.folder()?, config, dataset)
     }
 
     /// The configuration that the file and the flags describe, the flags laid over the file.
@@ -182,7 +206,7 @@ impl Train {
         if chosen && scheduler.learns_variances() {
             unet.out_channels = 2 * unet.in_channels;
         }
-        Run::start(&self.out, RunConfig { unet, scheduler, training: tables.training }, dataset)
+        self.begin(RunConfig { unet, scheduler, training: tables.training }, dataset)
     }
 
     /// A new run that begins with a model's weights.
@@ -221,7 +245,9 @@ impl Train {
             (unet, weights) = (grown.config().clone(), flat);
         }
         let config = RunConfig { unet, scheduler, training: tables.training };
-        Run::start_from(&self.out, config, dataset, weights)
+        let mut run = self.begin(config, dataset)?;
+        run.begin_with(weights)?;
+        Ok(run)
     }
 
     /// A scheduler with the noise, the prediction and the variances that the flags describe.
@@ -234,8 +260,14 @@ impl Train {
     }
 
     fn resume(&self) -> Result<Run> {
-        let mut state = TrainingState::read(&self.out)?;
+        let folder = self.folder()?;
+        let mut state = TrainingState::read(folder)?;
         self.check_flags(&state.config)?;
+        if self.suggest_batch {
+            state.config.training.cut_for_noise_scale()?;
+            let dataset = open_dataset(&state.config.training, Some(&state.config.unet))?;
+            return Run::resume(folder, state, dataset);
+        }
         let steps = self.steps.unwrap_or(state.config.training.max_train_steps);
         if steps < state.step {
             let done = state.step;
@@ -246,16 +278,16 @@ impl Train {
         set(&mut state.config.training.checkpointing_steps, self.checkpoint_every);
         set(&mut state.config.training.recompute, self.recompute);
         let dataset = open_dataset(&state.config.training, Some(&state.config.unet))?;
-        let run = Run::resume(&self.out, state.clone(), dataset)?;
+        let run = Run::resume(folder, state.clone(), dataset)?;
         // The state is what counts; the rest of the folder follows from it.
-        write_model(&self.out, &state)?;
+        write_model(folder, &state)?;
         Ok(run)
     }
 
     /// Whether the folder's config.toml still says what the run was started with: editing it changes nothing, and
     /// that must not go unnoticed.
     fn check_saved_config(&self, config: &RunConfig) -> Result<()> {
-        let path = self.out.join("config.toml");
+        let path = self.folder()?.join("config.toml");
         let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
         let mut saved = RunConfig::from_toml(&text, &path.display().to_string())?;
         saved.training.max_train_steps = config.training.max_train_steps;
@@ -384,13 +416,14 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device, flag: &DeviceFlag) -
     let mut last = Instant::now();
     let mut seconds = Vec::new();
     run.train(device, |event| match event {
-        training::Progress::Step { done, loss } => {
+        training::Progress::Step { done, loss, noise_scale } => {
             seconds.push(last.elapsed().as_secs_f64());
             last = Instant::now();
             let average = smooth.map_or(loss, |smooth| smooth + 0.02 * (loss - smooth));
             smooth = Some(average);
             let rate = ((done - first) * batch) as f64 / progress.seconds();
-            progress.at(done, || format!("loss {average:.4}, {rate:.0} images/s,"));
+            let scale = noise_scale.map_or(String::new(), |scale| format!("noise scale {scale:.0}, "));
+            progress.at(done, || format!("loss {average:.4}, {scale}{rate:.0} images/s,"));
         }
         training::Progress::Drawing => progress.say("drawing a sheet of samples"),
         training::Progress::Warning(why) => progress.say(&format!("warning: no sheet: {why}")),

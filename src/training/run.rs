@@ -1,6 +1,8 @@
 //! A training run: pictures in the run's order, steps, checkpoints, and everything that its folder holds.
 
 use super::config::{Precision, RunConfig, TrainingConfig};
+use super::history::{History, log_csv, step_estimate};
+use super::noise_scale::{Estimate, NoiseScale};
 use super::order::Order;
 use super::state::{FILE, TrainingState, Tuned};
 use super::trainer::{MemoryTable, StepRecord, Trainer};
@@ -30,6 +32,8 @@ pub enum Progress {
         done: usize,
         /// Its loss.
         loss: f32,
+        /// With gradient accumulation, the smoothed gradient noise scale in pictures.
+        noise_scale: Option<f64>,
     },
     /// A sheet of samples is being drawn for a checkpoint.
     Drawing,
@@ -40,6 +44,12 @@ pub enum Progress {
         /// Steps taken so far.
         done: usize,
     },
+}
+
+/// The pictures that a plan of the training step takes, NHWC in [-1, 1], and their labels.
+pub(super) struct Batch {
+    pictures: Vec<f32>,
+    labels: Vec<u32>,
 }
 
 /// A run with its pictures.
@@ -54,6 +64,8 @@ pub struct Run {
     order: Order,
     step: usize,
     losses: Vec<f32>,
+    history: History,
+    noise_scale: NoiseScale,
     /// The loss's scale to continue with, in mixed precision.
     loss_scale: Vec<f32>,
     /// What the run was computed with before.
@@ -100,6 +112,8 @@ impl Run {
         }
         run.step = state.step;
         run.losses = state.losses;
+        run.noise_scale = state.history.noise_scale(&run.config.training);
+        run.history = state.history;
         run.loss_scale = state.loss_scale;
         let naming = |error: Error| Error::input(format!("{}: {error}", folder.join(FILE).display()));
         run.trainer.set_timestep_losses(state.timestep_losses).map_err(naming)?;
@@ -109,19 +123,26 @@ impl Run {
         Ok(run)
     }
 
-    /// As [`start`](Self::start), from a network's weights instead of random ones; the moving average begins with them.
+    /// A new run that is only measured: it has no folder.
     ///
     /// # Errors
-    /// As [`start`](Self::start); [`Shape`](Error::Shape) if the weights are not those of the configuration's network.
-    pub fn start_from(folder: &Path, config: RunConfig, dataset: Dataset, weights: Vec<f32>) -> Result<Self> {
-        let mut run = Self::start(folder, config, dataset)?;
-        let (found, expected) = (weights.len(), run.trainer.unet().parameters().len());
+    /// [`Input`](Error::Input) if the pictures do not fit the network.
+    pub fn unwritten(config: RunConfig, dataset: Dataset) -> Result<Self> {
+        Self::new(Path::new(""), config, dataset)
+    }
+
+    /// Begins a new run with these weights instead of random ones; the moving average begins with them too.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if they are not those of the configuration's network.
+    pub fn begin_with(&mut self, weights: Vec<f32>) -> Result<()> {
+        let (found, expected) = (weights.len(), self.trainer.unet().parameters().len());
         if found != expected {
             let message = format!("a flat buffer of {found} weights, expected {expected}");
             return Err(Error::Shape { op: "training run", message });
         }
-        run.buffers = vec![("parameters", weights.clone()), ("ema", weights)];
-        Ok(run)
+        self.buffers = vec![("parameters", weights.clone()), ("ema", weights)];
+        Ok(())
     }
 
     fn new(folder: &Path, mut config: RunConfig, dataset: Dataset) -> Result<Self> {
@@ -172,6 +193,8 @@ impl Run {
             order,
             step: 0,
             losses: Vec::new(),
+            history: History::default(),
+            noise_scale: NoiseScale::default(),
             loss_scale: Vec::new(),
             tuned: Tuned::default(),
             buffers: Vec::new(),
@@ -253,9 +276,26 @@ impl Run {
     /// # Errors
     /// [`OutOfMemory`](Error::OutOfMemory) saying which batch would fit; the device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
+        self.load_parts(device, true)
+    }
+
+    /// Allocates what measuring steps takes; where `hold` says so, they will not change the weights.
+    pub(super) fn load_to_measure(&mut self, device: &mut dyn Device, hold: bool) -> Result<()> {
+        if hold {
+            self.trainer.hold_weights();
+        }
+        self.load_parts(device, false)
+    }
+
+    /// Frees what measuring has allocated.
+    pub(super) fn unload(&mut self, device: &mut dyn Device) {
+        self.trainer.unload(device);
+    }
+
+    fn load_parts(&mut self, device: &mut dyn Device, sheets: bool) -> Result<()> {
         self.check_precision(device)?;
         self.adopt_tuned(device);
-        let loaded = self.trainer.load(device).and_then(|()| self.sampler.load(device));
+        let loaded = self.trainer.load(device).and_then(|()| if sheets { self.sampler.load(device) } else { Ok(()) });
         if let Err(Error::OutOfMemory(why)) = loaded {
             self.trainer.unload(device);
             let batch = self.config.training.train_batch_size;
@@ -308,7 +348,7 @@ impl Run {
     }
 
     /// Whether the device has room for the run with another configuration.
-    fn would_fit(&self, device: &mut dyn Device, change: impl FnOnce(&mut TrainingConfig)) -> bool {
+    pub(super) fn would_fit(&self, device: &mut dyn Device, change: impl FnOnce(&mut TrainingConfig)) -> bool {
         let mut config = self.config.clone();
         change(&mut config.training);
         let other = Self::new(&self.folder, config, self.dataset.rows(|index| index == 0));
@@ -335,21 +375,11 @@ impl Run {
         write_config(&self.folder, &state)?;
         state.write(&self.folder, self.trainer.unet().parameters())?;
         let training = self.config.training.clone();
-        let batch = training.train_batch_size;
-        let micro_batches = training.gradient_accumulation_steps;
-        let mut pictures = vec![0.0; batch * self.dataset.picture_len()];
-        let mut labels = vec![0; batch];
-        self.batch(self.step * micro_batches, &mut pictures, &mut labels);
+        let mut batch = self.next_batch();
         while self.step < training.max_train_steps {
-            for micro_batch in 0..micro_batches {
-                self.trainer.begin(device, self.step, micro_batch, &pictures, &labels)?;
-                // While a GPU is busy with this one.
-                self.batch(self.step * micro_batches + micro_batch + 1, &mut pictures, &mut labels);
-            }
-            let StepRecord { loss, .. } = self.trainer.finish(device, self.step)?;
-            self.losses.push(loss);
-            self.step += 1;
-            tell(Progress::Step { done: self.step, loss });
+            let StepRecord { loss, .. } = self.advance(device, &mut batch)?;
+            let noise_scale = self.noise_scale.estimate().and_then(Estimate::noise_scale);
+            tell(Progress::Step { done: self.step, loss, noise_scale });
             let due = training.checkpointing_steps > 0 && self.step.is_multiple_of(training.checkpointing_steps);
             if due || self.step == training.max_train_steps {
                 tell(Progress::Drawing);
@@ -360,14 +390,43 @@ impl Run {
         Ok(())
     }
 
+    /// Takes the next step on the first of its batches, which is replaced with the first of the step after.
+    pub(super) fn advance(&mut self, device: &mut dyn Device, batch: &mut Batch) -> Result<StepRecord> {
+        let micro_batches = self.config.training.gradient_accumulation_steps;
+        for micro_batch in 0..micro_batches {
+            self.trainer.begin(device, self.step, micro_batch, &batch.pictures, &batch.labels)?;
+            // While a GPU is busy with this one.
+            self.fill(self.step * micro_batches + micro_batch + 1, batch);
+        }
+        let record = self.trainer.finish(device, self.step)?;
+        self.losses.push(record.loss);
+        self.history.push(&record);
+        let small = record.micro_batch_norm.unwrap_or(f32::NAN);
+        if let Some(estimate) = step_estimate(&self.config.training, small, record.gradient_norm) {
+            self.noise_scale.smooth(estimate);
+        }
+        self.step += 1;
+        Ok(record)
+    }
+
+    /// The first batch of the next step.
+    pub(super) fn next_batch(&mut self) -> Batch {
+        let len = self.config.training.train_batch_size;
+        let mut batch = Batch { pictures: vec![0.0; len * self.dataset.picture_len()], labels: vec![0; len] };
+        self.fill(self.step * self.config.training.gradient_accumulation_steps, &mut batch);
+        batch
+    }
+
     /// The pictures and labels of a (micro-)batch, counted from the run's beginning.
-    fn batch(&mut self, number: usize, pictures: &mut [f32], labels: &mut [u32]) {
+    fn fill(&mut self, number: usize, batch: &mut Batch) {
         let flips = self.config.training.random_flip;
-        for (index, picture) in pictures.chunks_exact_mut(self.dataset.picture_len()).enumerate() {
-            let position = number * labels.len() + index;
-            let picture_number = self.order.picture(position);
-            self.dataset.picture(picture_number, flips && self.order.is_flipped(position), picture);
-            labels[index] = self.dataset.labels.as_ref().map_or(0, |labels| labels[picture_number]);
+        let len = batch.labels.len();
+        let rows = batch.pictures.chunks_exact_mut(self.dataset.picture_len());
+        for (index, (row, label)) in rows.zip(&mut batch.labels).enumerate() {
+            let position = number * len + index;
+            let picture = self.order.picture(position);
+            self.dataset.picture(picture, flips && self.order.is_flipped(position), row);
+            *label = self.dataset.labels.as_ref().map_or(0, |labels| labels[picture]);
         }
     }
 
@@ -413,6 +472,7 @@ impl Run {
             tuned: Tuned::of_plans(device, &self.plans()),
             buffers,
             losses: self.losses.clone(),
+            history: self.history.clone(),
             timestep_losses: self.trainer.timestep_losses().to_vec(),
             loss_scale: self.trainer.loss_scale().map_or(Ok(Vec::new()), |scale| device.download(scale))?,
         })
@@ -436,12 +496,13 @@ fn write_config(folder: &Path, state: &TrainingState) -> Result<()> {
     atomic_file::write(&folder.join("config.toml"), state.config.to_toml()?.as_bytes())
 }
 
-/// Writes the parts of a run's folder that follow from its state: the configuration and the model.
+/// Writes the parts of a run's folder that follow from its state: the configuration, the log and the model.
 ///
 /// # Errors
 /// [`Io`](Error::Io).
 pub fn write_model(folder: &Path, state: &TrainingState) -> Result<()> {
     write_config(folder, state)?;
+    atomic_file::write(&folder.join("log.csv"), log_csv(state).as_bytes())?;
     let unet = crate::nn::UNet::new(&state.config.unet)?;
     let missing = || Error::Device("the state has no moving average".into());
     let weights = state.buffers.get("ema").cloned().ok_or_else(missing)?;

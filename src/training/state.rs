@@ -1,11 +1,12 @@
 //! `training_state.safetensors`: everything that a run is continued from, in one file. Its renaming is the commit.
 
 use super::config::{Precision, RunConfig};
+use super::history::History;
 use super::objective::TimestepSampler;
 use crate::checkpoint::{Deferred, Tensors, WeightType, deferred, write_deferred};
 use crate::device::{Choices, Device};
 use crate::error::{Error, Result};
-use crate::nn::Parameters;
+use crate::nn::{Parameters, TensorSource};
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ pub struct TrainingState {
     pub buffers: BTreeMap<String, Vec<f32>>,
     /// The loss of every step.
     pub losses: Vec<f32>,
+    /// What else the steps have told.
+    pub history: History,
     /// What [`Trainer::loss_scale`](super::Trainer::loss_scale) holds; nothing in single precision.
     pub loss_scale: Vec<f32>,
     /// What [`Trainer::timestep_losses`](super::Trainer::timestep_losses) gives.
@@ -75,6 +78,7 @@ impl TrainingState {
             tensors.push((name.into(), Deferred { shape: vec![list.len()], of: WeightType::F32, make }));
         };
         list("losses", &self.losses);
+        History::NAMES.iter().zip(self.history.lists()).for_each(|(name, values)| list(name, values));
         if !self.loss_scale.is_empty() {
             list("loss_scale", &self.loss_scale);
         }
@@ -120,6 +124,18 @@ impl TrainingState {
         if losses.len() != step {
             return Err(Error::input(format!("{source}: {} losses for {step} steps", losses.len())));
         }
+        let mut lists = [None, None, None];
+        for (list, name) in lists.iter_mut().zip(History::NAMES) {
+            // Runs from before there was a history have none.
+            if file.shape(name).is_some() {
+                let values = file.get(name)?.1.into_owned();
+                if values.len() != step {
+                    return Err(Error::input(format!("{source}: {} {name} for {step} steps", values.len())));
+                }
+                *list = Some(values);
+            }
+        }
+        let history = History::from_lists(lists, step);
         let loss_scale = match config.training.precision {
             Precision::F32 => Vec::new(),
             Precision::Mixed => file.get("loss_scale")?.1.into_owned(),
@@ -143,6 +159,17 @@ impl TrainingState {
         }
         let tuned = serde_json::from_str(file.metadata().get("tuned").map_or("{}", String::as_str))
             .map_err(|error| Error::input(format!("{source}: the metadata's tuned: {error}")))?;
-        Ok(Self { config, step, height_width, fingerprint, tuned, buffers, losses, loss_scale, timestep_losses })
+        Ok(Self {
+            config,
+            step,
+            height_width,
+            fingerprint,
+            tuned,
+            buffers,
+            losses,
+            history,
+            loss_scale,
+            timestep_losses,
+        })
     }
 }

@@ -279,6 +279,11 @@ impl Trainer {
         self.storages().for_each(|storage| device.release(storage));
     }
 
+    /// From now on steps leave the weights as they are.
+    pub(super) fn hold_weights(&mut self) {
+        self.config.training.learning_rate = 0.0;
+    }
+
     /// The numbers of a step: `n` is 0 for the first. As with PyTorch's GradScaler, the steps before that were skipped do
     /// not count, in Adam's moments, in the warm-up and in the average: only the numbers that are drawn go on.
     fn step_block(&self, n: usize, skipped: usize) -> Step {

@@ -16,7 +16,7 @@ use crate::kernels::picture_loss::{ElementLoss, Factors, picture_loss, weighted_
 use crate::kernels::schedule_tables::{TABLES, schedule_tables};
 use crate::kernels::variational_bound::{BoundOperands, Decoder, Variance, VariationalBound, variational_bound};
 use crate::kernels::weighting::Weighting;
-use crate::plan::{Recorder, Storage, Value, add};
+use crate::plan::{Recorder, Storage, Value};
 pub use choices::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use importance::Importance;
 
@@ -156,24 +156,15 @@ impl Objective {
             }
             None => None,
         };
+        let (losses, other, factors) = match (simple, terms) {
+            (Some(losses), terms) => (losses, terms, Factors { weight, correction, scale: 1.0 }),
+            (None, Some((terms, scale))) => (terms, None, Factors { weight: false, correction, scale }),
+            (None, None) => return Err(Error::Device("a run with no objective".into())),
+        };
         if let Some(Learning { record, .. }) = &self.importance {
-            match (simple, terms) {
-                (Some(losses), terms) => loss_record(r, losses, weight, terms, levels, record)?,
-                (None, Some((terms, _))) => loss_record(r, terms, false, None, levels, record)?,
-                (None, None) => {}
-            }
+            loss_record(r, losses, factors.weight, other, levels, record)?;
         }
-        let simple = (simple
-            .map(|losses| weighted_mean(r, losses, levels, Factors { weight, correction, scale: 1.0 })))
-        .transpose()?;
-        let bound = (terms
-            .map(|(terms, scale)| weighted_mean(r, terms, levels, Factors { weight: false, correction, scale })))
-        .transpose()?;
-        match (simple, bound) {
-            (Some(simple), Some(bound)) => add(r, simple, bound),
-            (Some(loss), None) | (None, Some(loss)) => Ok(loss),
-            (None, None) => Err(Error::Device("a run with no objective".into())),
-        }
+        weighted_mean(r, losses, other, levels, factors)
     }
 
     /// Uploads what the plan reads.

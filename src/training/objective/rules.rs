@@ -51,15 +51,16 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
         _ => {}
     }
     let of_noise = matches!(scheduler.prediction_type, PredictionType::Epsilon | PredictionType::Score);
-    if objective != ObjectiveName::Simple && of_noise {
-        if let Some(t) = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0) {
-            return wrong(format!(
-                "objective {} has no value at timestep {t}, which is pure noise (rescale_betas_zero_snr): \
-                 prediction_type {} says no x_0 of it; expected \"v_prediction\" or \"sample\"",
-                word(objective),
-                word(scheduler.prediction_type)
-            ));
-        }
+    if objective != ObjectiveName::Simple
+        && of_noise
+        && let Some(t) = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0)
+    {
+        return wrong(format!(
+            "objective {} has no value at timestep {t}, which is pure noise (rescale_betas_zero_snr): \
+             prediction_type {} says no x_0 of it; expected \"v_prediction\" or \"sample\"",
+            word(objective),
+            word(scheduler.prediction_type)
+        ));
     }
     Ok(())
 }
