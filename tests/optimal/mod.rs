@@ -6,6 +6,7 @@ use aquatint::Result;
 use aquatint::diffusion::likelihood::{Decoder, LevelPictures, Predictor, PullBack};
 use aquatint::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig};
 use aquatint::kernels::random::{Purpose, normal, picture_key, threefry2x32, uniform};
+use rayon::prelude::*;
 
 /// Parts with weight, mean and deviation. A picture holds groups of as many elements as a mean has, drawn one by one.
 #[derive(Clone)]
@@ -92,6 +93,24 @@ impl Mixture {
         (0..x.len()).map(|i| given.iter().map(|(share, means, _)| share * means[i]).sum()).collect()
     }
 
+    /// [`best`](Self::best) of a group of one element.
+    pub fn best_of_one(&self, x: f64, signal: f64, noise: f64) -> f64 {
+        let log = |(weight, mean, deviation): &(f64, Vec<f64>, f64)| {
+            let variance = (signal * deviation).powi(2) + noise * noise;
+            (weight / variance.sqrt()).ln() - 0.5 * (x - signal * mean[0]).powi(2) / variance
+        };
+        let most = self.parts.iter().map(log).fold(f64::NEG_INFINITY, f64::max);
+        let (mut sum, mut best) = (0.0, 0.0);
+        for part in &self.parts {
+            let (_, mean, deviation) = part;
+            let share = (log(part) - most).exp();
+            let gain = signal * deviation * deviation / ((signal * deviation).powi(2) + noise * noise);
+            sum += share;
+            best += share * (mean[0] + gain * (x - signal * mean[0]));
+        }
+        best / sum
+    }
+
     /// The covariance of x_0, given a group's x, times a vector.
     fn covariance_times(&self, x: &[f64], signal: f64, noise: f64, v: &[f64]) -> Vec<f64> {
         let (given, best) = (self.given(x, signal, noise), self.best(x, signal, noise));
@@ -141,6 +160,20 @@ impl Predictor for Optimal {
     }
 
     fn predict(&mut self, x: &[f32], told: &[f32], labels: Option<&[u32]>) -> Result<Vec<f32>> {
+        let this = &*self;
+        if self.mixture.group() == 1 {
+            let elements = x.len() / told.len();
+            let output = x.par_chunks(elements).zip(told).flat_map_iter(|(x, &told)| {
+                let [signal, noise] = this.level(f64::from(told));
+                let [of_x0, of_noise] = this.prediction.of_x0_and_epsilon(signal, noise);
+                x.iter().map(move |&x| {
+                    let x = f64::from(x);
+                    let best = this.mixture.best_of_one(x, signal, noise);
+                    (of_x0 * best + of_noise * (x - signal * best) / noise) as f32
+                })
+            });
+            return Ok(output.collect());
+        }
         let nothing = vec![0.0; x.len()];
         Ok(self.pull_back(x, told, labels, &nothing)?.into_iter().next().unwrap())
     }

@@ -99,7 +99,7 @@ impl Path {
                 self.time += self.step;
                 self.state.copy_from_slice(&self.asked);
                 self.slopes.swap(0, 6);
-                if self.time >= self.end {
+                if self.end - self.time < self.least {
                     return Progress::Done;
                 }
             }

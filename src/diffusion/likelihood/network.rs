@@ -75,10 +75,11 @@ impl PullBack for DeviceNetwork<'_> {
         labels: Option<&[u32]>,
         upstream: &[f32],
     ) -> Result<[Vec<f32>; 2]> {
-        let Some(pulled) = &self.forward.pull_back else {
+        let forward = self.forward;
+        let Some(pulled) = &forward.pull_back else {
             return Err(Error::Device("the network was recorded without its gradient in x".into()));
         };
-        let (channels, outputs) = (self.forward.channels, self.forward.output_channels);
+        let (channels, outputs) = (forward.channels, forward.output_channels);
         // What is said of variances has no weight.
         let weigh = |pixel: &[f32]| {
             pixel.iter().copied().chain(std::iter::repeat_n(0.0, outputs - channels)).collect::<Vec<_>>()
