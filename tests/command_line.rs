@@ -449,7 +449,7 @@ fn folder_of_pictures() -> TempDir {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["demo", "train", "sample", "predict", "eval", "evaluate", "devices", "check", "bench"] {
+    for command in ["demo", "train", "sample", "predict", "eval", "evaluate", "schedule", "devices", "check", "bench"] {
         let output = aquatint(&[command, "--help"]);
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command} --help has no example");

@@ -1,5 +1,6 @@
 //! Diffusion itself: noise schedules, the scheduler's configuration, and sampling.
 
+mod betas_file;
 mod chain;
 pub mod likelihood;
 mod noise_schedule;
@@ -9,8 +10,9 @@ mod scheduler;
 mod sigmas;
 mod timesteps;
 
+pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Stage};
-pub use noise_schedule::NoiseSchedule;
+pub use noise_schedule::{DeviceTables, NoiseSchedule};
 pub use sampler::{Request, Sampler, StepNoise};
 pub use scheduler::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,

@@ -74,6 +74,7 @@ impl SchedulerClass {
             BetaSchedule::Linear | BetaSchedule::ScaledLinear | BetaSchedule::SquaredCosine => true,
             BetaSchedule::Sigmoid | BetaSchedule::Laplace => self == Self::Ddpm,
             BetaSchedule::Exponential => self == Self::HeunDiscrete,
+            BetaSchedule::Constant | BetaSchedule::Jsd => false,
         }
     }
 

@@ -6,10 +6,10 @@ mod reading;
 
 use crate::error::{Error, Result};
 pub use crate::kernels::prediction::PredictionType;
+pub use crate::kernels::schedule_tables::BetaSchedule;
 pub use class::SchedulerClass;
 pub use names::{
-    AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, SolverType, TimestepSpacing, TimestepType,
-    VarianceType,
+    AlgorithmType, FinalSigmas, InterpolationType, SolverType, TimestepSpacing, TimestepType, VarianceType,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

@@ -111,6 +111,26 @@ impl SchedulerConfig {
         Ok(config)
     }
 
+    /// The same with these betas, as many timesteps as there are.
+    ///
+    /// # Errors
+    /// As of [`with_beta_schedule`](Self::with_beta_schedule).
+    pub fn with_betas(self, betas: Vec<f64>, source: &str) -> Result<Self> {
+        let config = Self { num_train_timesteps: betas.len(), trained_betas: Some(betas), ..self };
+        config.validate(source)?;
+        Ok(config)
+    }
+
+    /// The same with the noise moved and stretched so that the last timestep is pure noise.
+    ///
+    /// # Errors
+    /// As of [`with_beta_schedule`](Self::with_beta_schedule).
+    pub fn with_zero_snr(self, source: &str) -> Result<Self> {
+        let config = Self { rescale_betas_zero_snr: true, ..self };
+        config.validate(source)?;
+        Ok(config)
+    }
+
     /// The same noise and the same prediction as a [`SchedulerClass::Ddpm`], which is what training writes. Unlike with
     /// [`with_class`](Self::with_class), what was not given stays as this class has it.
     ///

@@ -7,13 +7,12 @@ mod shares;
 
 use super::RunConfig;
 use crate::device::Device;
-use crate::diffusion::{NoiseSchedule, SchedulerConfig};
+use crate::diffusion::{DeviceTables, NoiseSchedule};
 use crate::error::{Error, Result};
 use crate::kernels::forward_process::forward_process;
 use crate::kernels::levels::{self, DiscreteLevels, TimestepDraw, levels};
 use crate::kernels::loss_record::{self, loss_record};
 use crate::kernels::picture_loss::{ElementLoss, Factors, picture_loss, weighted_mean};
-use crate::kernels::schedule_tables::{TABLES, schedule_tables};
 use crate::kernels::variational_bound::{BoundOperands, Decoder, Variance, VariationalBound, variational_bound};
 use crate::kernels::weighting::Weighting;
 use crate::plan::{Recorder, Storage, Value};
@@ -22,14 +21,12 @@ use importance::Importance;
 
 /// What a run is trained on.
 pub(super) struct Objective {
-    scheduler: SchedulerConfig,
     levels: DiscreteLevels,
     /// L_simple and its relatives.
     simple: Option<ElementLoss>,
     /// The variational bound, and the factor of its terms.
     bound: Option<(VariationalBound, f32)>,
-    /// The noise schedule's tables, where the device does not compute them.
-    tables: Option<Storage>,
+    tables: DeviceTables,
     shares: Option<Shares>,
     importance: Option<Learning>,
 }
@@ -101,14 +98,12 @@ impl Objective {
             ObjectiveName::Vlb => (None, Some((bound(false), all))),
             ObjectiveName::Hybrid => (Some(loss), Some((bound(true), training.vlb_weight * all))),
         };
-        let on_device = NoiseSchedule::on_device(scheduler).is_some();
         let learns = training.timestep_sampler == TimestepSampler::Importance;
         Ok(Self {
-            scheduler: scheduler.clone(),
             levels,
             simple,
             bound,
-            tables: (!on_device).then(|| Storage::f32("noise schedule", TABLES * timesteps)),
+            tables: DeviceTables::new(scheduler),
             shares: weights.map(|weights| Shares {
                 weights,
                 last_bits: Storage::u32("shares of timesteps", timesteps),
@@ -126,14 +121,9 @@ impl Objective {
     /// # Errors
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn noise(&self, r: &mut Recorder, x0: Value) -> Result<Noised> {
-        let timesteps = self.scheduler.num_train_timesteps;
-        let tables = match (&self.tables, NoiseSchedule::on_device(&self.scheduler)) {
-            (Some(tables), _) => r.input(tables, &[TABLES, timesteps]),
-            (None, Some(schedule)) => schedule_tables(r, schedule),
-            (None, None) => return Err(Error::Device("the noise schedule has no tables".into())),
-        };
+        let tables = self.tables.record(r)?;
         let shares = (self.shares.as_ref())
-            .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[timesteps])));
+            .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[storage.len()])));
         let pictures = r.shape(x0)[0];
         let drawn = levels(r, tables, shares, pictures, self.levels)?;
         let noisy = forward_process(r, drawn.levels, x0)?;
@@ -172,9 +162,7 @@ impl Objective {
     /// # Errors
     /// The device's.
     pub fn upload(&self, device: &mut dyn Device) -> Result<()> {
-        if let Some(tables) = &self.tables {
-            device.upload(tables, 0, &NoiseSchedule::new(&self.scheduler).tables())?;
-        }
+        self.tables.upload(device)?;
         self.upload_shares(device)
     }
 
