@@ -224,7 +224,7 @@ fn every_objective_finds_what_is_known() {
         combinations.push(Toy { loss: LossName::L1, ..Toy::new(Simple, prediction, FixedSmall) });
         combinations.push(Toy { loss: LossName::Huber, ..Toy::new(Simple, prediction, FixedSmall) });
     }
-    all(combinations, 800, [0.25, 0.15], &mut Host::<f32>::new());
+    all(combinations, 500, [0.25, 0.15], &mut Host::<f32>::new());
 }
 
 #[test]
