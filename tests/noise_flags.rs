@@ -135,3 +135,40 @@ fn runs_keep_their_noise() {
     let out = folder.path().join("sigmoid");
     fails(&["train", "--resume", "--device", "cpu", "--out", text(&out), "--zero-snr"], &["--zero-snr"]);
 }
+
+/// Continuous time: trains, continues to the same bits as without a stop, draws, and is told of.
+#[test]
+fn runs_in_continuous_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("small.toml");
+    for (name, class) in [
+        ("vp", "ScoreSdeVpScheduler"),
+        ("sub-vp", "ScoreSdeVpScheduler"),
+        ("ve", "ScoreSdeVeScheduler"),
+        ("edm", "EDMEulerScheduler"),
+    ] {
+        let embedding = if name == "ve" { "time_embedding_type = \"fourier\"\n" } else { "" };
+        let weighting = if name == "ve" { "[training]\nweighting = \"snr\"\n" } else { "" };
+        fs::write(&config, format!("{SMALL}{embedding}{weighting}")).unwrap();
+        let (out, whole) = (folder.path().join(name), folder.path().join(format!("{name}-whole")));
+        let train = |out: &Path, more: &[&str]| {
+            let base = ["train", "--data", "digits", "--config", text(&config), "--batch", "2", "--device", "cpu"];
+            ok(&[&base[..], &["--schedule", name, "--out", text(out)], more].concat());
+        };
+        train(&out, &["--steps", "1"]);
+        train(&out, &["--steps", "3", "--resume"]);
+        train(&whole, &["--steps", "3"]);
+        let weights = |out: &Path| fs::read(out.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+        assert!(weights(&out) == weights(&whole), "{name}: the same bits");
+        let scheduler = json_of(&out.join("scheduler/scheduler_config.json"));
+        assert_eq!(scheduler["_class_name"], class);
+        assert_eq!(scheduler["sub_vp"] == true, name == "sub-vp");
+        assert!(ok(&["info", text(&out)]).contains(class), "{name}");
+        let drawn = folder.path().join(format!("{name}-drawn"));
+        ok(&["sample", text(&out), "-n", "2", "--steps", "3", "--device", "cpu", "--out", text(&drawn)]);
+        assert!(drawn.join("sheet.png").is_file());
+        let other = ["sample", text(&out), "-n", "2", "--sampler", "ddim", "--device", "cpu", "--out", text(&drawn)];
+        fails(&other, &[class, "DDIMScheduler"]);
+        fails(&["train", "--resume", "--device", "cpu", "--out", text(&out), "--schedule", "linear"], &["--schedule"]);
+    }
+}

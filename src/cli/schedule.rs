@@ -85,6 +85,9 @@ impl Schedule {
             }
             Err(expected) => return Err(Error::input(format!("{name}: no such schedule or model, {expected}"))),
         };
+        if scheduler.class.is_continuous() {
+            return Err(Error::input(format!("{name}: in continuous time, expected a schedule of timesteps")));
+        }
         let scheduler = if self.zero_snr { scheduler.with_zero_snr(name)? } else { scheduler };
         let schedule = NoiseSchedule::new(&scheduler);
         let (signal_to_noise, posterior_variance) = (schedule.signal_to_noise(), schedule.posterior_variances());

@@ -2,7 +2,7 @@
 
 use super::device::DeviceFlag;
 use super::model::read_model;
-use super::noise::Noise;
+use super::noise::{Continuous, Noise};
 use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::diffusion::{SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::nn::{Recompute, SampleSize, UNetConfig};
+use crate::nn::{Recompute, SampleSize, TimeEmbeddingType, UNetConfig};
 use crate::training::{
     self, EmaWarmup, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
 };
@@ -84,7 +84,8 @@ pub(super) struct Train {
     #[arg(long, value_name = "NORM")]
     clip: Option<f32>,
     /// How the noise grows: linear, scaled-linear (or quadratic, which is the same), cosine, sigmoid, laplace, exp, const,
-    /// jsd, or file:BETAS, text with a number on each line or a JSON list; `aquatint schedule` shows them
+    /// jsd, or file:BETAS, text with a number on each line or a JSON list; `aquatint schedule` shows them. In continuous
+    /// time: vp, sub-vp, ve (a score is learned) and edm
     #[arg(long, value_name = "SCHEDULE")]
     schedule: Option<Noise>,
     /// Moves and stretches the schedule so that the last timestep is pure noise (Lin et al. 2023)
@@ -181,7 +182,8 @@ impl Train {
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
-        self.objective.apply(t, self.config.is_some());
+        let of_scores = self.schedule == Some(Noise::Continuous(Continuous::Ve));
+        self.objective.apply(t, of_scores, self.config.is_some());
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
@@ -206,7 +208,13 @@ impl Train {
         let chosen = tables.unet.is_none();
         let mut unet = match tables.unet {
             Some(unet) => unet,
-            None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
+            None => {
+                let unet = default_unet(dataset.height, dataset.width, dataset.channels, classes);
+                // Told sigma, which goes over decades: the network of Song et al. 2021 takes its logarithm.
+                let explodes = self.schedule == Some(Noise::Continuous(Continuous::Ve));
+                let fourier = if explodes { TimeEmbeddingType::Fourier } else { unet.time_embedding_type };
+                UNetConfig { time_embedding_type: fourier, ..unet }
+            }
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
         let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
@@ -259,11 +267,11 @@ impl Train {
 
     /// A scheduler with the noise, the prediction and the variances that the flags describe.
     fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
-        let scheduler = self.objective.scheduler(scheduler);
         let scheduler = match &self.schedule {
             Some(noise) => noise.apply(scheduler, "--schedule")?,
             None => scheduler,
         };
+        let scheduler = self.objective.scheduler(scheduler);
         if self.zero_snr { scheduler.with_zero_snr("--zero-snr") } else { Ok(scheduler) }
     }
 
@@ -354,7 +362,7 @@ impl Train {
         differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
         if let Some(noise) = &self.schedule
-            && noise.apply(config.scheduler.clone(), "--schedule")? != config.scheduler
+            && self.objective.scheduler(noise.apply(config.scheduler.clone(), "--schedule")?) != config.scheduler
         {
             let was = Noise::of(&config.scheduler);
             return Err(Error::input(format!("--resume: --schedule is {noise}, the run was started with {was}")));

@@ -1,6 +1,6 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
-use super::samplers::{ddim, ddpm, dpmpp_2m, euler, heun};
+use super::samplers::{ddim, ddpm, dpmpp_2m, euler, flow, heun};
 use super::{NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
@@ -95,6 +95,10 @@ impl Chain {
             SchedulerClass::DpmSolverMultistep => dpmpp_2m::stages(&plan),
             SchedulerClass::EulerDiscrete => euler::stages(&plan),
             SchedulerClass::HeunDiscrete => heun::stages(&plan),
+            SchedulerClass::SdeVp | SchedulerClass::SdeVe | SchedulerClass::EdmEuler => {
+                // Every class in continuous time has a process.
+                config.process().map_or_else(|| Ok(Stages::new(Vec::new())), |process| flow::stages(&plan, process))
+            }
         }?;
         for stage in &stages {
             if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {

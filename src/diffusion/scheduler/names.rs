@@ -94,3 +94,13 @@ pub enum TimestepType {
     /// With v prediction, a logarithm of the level: this program does not have it.
     Continuous,
 }
+
+/// How a chain of EDM's goes through its noise levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SigmaSchedule {
+    /// Karras et al. 2022, eq. 5.
+    Karras,
+    /// Evenly in logarithms: not supported.
+    Exponential,
+}

@@ -1,6 +1,7 @@
 //! From a batch of pictures to the number that is made small: what the network is given, and what its output costs.
 
 mod choices;
+mod continuous;
 mod importance;
 mod rules;
 mod shares;
@@ -9,6 +10,7 @@ use super::RunConfig;
 use crate::device::Device;
 use crate::diffusion::{DeviceTables, NoiseSchedule};
 use crate::error::{Error, Result};
+use crate::kernels::continuous_levels::{ContinuousLevels, continuous_levels};
 use crate::kernels::forward_process::forward_process;
 use crate::kernels::levels::{self, DiscreteLevels, TimestepDraw, levels};
 use crate::kernels::loss_record::{self, loss_record};
@@ -21,14 +23,22 @@ use importance::Importance;
 
 /// What a run is trained on.
 pub(super) struct Objective {
-    levels: DiscreteLevels,
+    levels: Levels,
     /// L_simple and its relatives.
     simple: Option<ElementLoss>,
     /// The variational bound, and the factor of its terms.
     bound: Option<(VariationalBound, f32)>,
-    tables: DeviceTables,
+    /// The noise schedule's tables; none in continuous time.
+    tables: Option<DeviceTables>,
     shares: Option<Shares>,
     importance: Option<Learning>,
+}
+
+/// How pictures' levels of noise are drawn.
+#[derive(Clone, Copy)]
+enum Levels {
+    Discrete(DiscreteLevels),
+    Continuous(ContinuousLevels),
 }
 
 /// How often each timestep is drawn, where they are not all alike.
@@ -53,7 +63,7 @@ pub(super) struct Noised {
     x0: Value,
     target: Value,
     levels: Value,
-    tables: Value,
+    tables: Option<Value>,
 }
 
 impl Objective {
@@ -63,6 +73,9 @@ impl Objective {
     /// [`Input`](Error::Input) naming what does not fit together.
     pub fn new(config: &RunConfig, whole: usize) -> Result<Self> {
         let (training, scheduler) = (&config.training, &config.scheduler);
+        if let Some(process) = scheduler.process() {
+            return Self::continuous(config, process, whole);
+        }
         let schedule = NoiseSchedule::new(scheduler);
         let timesteps = schedule.timesteps();
         rules::check(config, &schedule)?;
@@ -100,10 +113,10 @@ impl Objective {
         };
         let learns = training.timestep_sampler == TimestepSampler::Importance;
         Ok(Self {
-            levels,
+            levels: Levels::Discrete(levels),
             simple,
             bound,
-            tables: DeviceTables::new(scheduler),
+            tables: Some(DeviceTables::new(scheduler)),
             shares: weights.map(|weights| Shares {
                 weights,
                 last_bits: Storage::u32("shares of timesteps", timesteps),
@@ -121,11 +134,15 @@ impl Objective {
     /// # Errors
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn noise(&self, r: &mut Recorder, x0: Value) -> Result<Noised> {
-        let tables = self.tables.record(r)?;
+        let tables = self.tables.as_ref().map(|tables| tables.record(r)).transpose()?;
         let shares = (self.shares.as_ref())
             .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[storage.len()])));
         let pictures = r.shape(x0)[0];
-        let drawn = levels(r, tables, shares, pictures, self.levels)?;
+        let drawn = match (self.levels, tables) {
+            (Levels::Discrete(discrete), Some(tables)) => levels(r, tables, shares, pictures, discrete)?,
+            (Levels::Continuous(continuous), _) => continuous_levels(r, pictures, continuous),
+            (Levels::Discrete(_), None) => return Err(Error::Device("timesteps without tables".into())),
+        };
         let noisy = forward_process(r, drawn.levels, x0)?;
         Ok(Noised { sample: noisy.sample, told: drawn.told, x0, target: noisy.target, levels: drawn.levels, tables })
     }
@@ -136,11 +153,15 @@ impl Objective {
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value) -> Result<Value> {
         let Noised { sample: x_t, x0, target, levels, tables, .. } = *noised;
-        let weight = self.levels.weighting != Weighting::None;
+        let weighting = match self.levels {
+            Levels::Discrete(levels) => levels.weighting,
+            Levels::Continuous(levels) => levels.weighting,
+        };
+        let weight = weighting != Weighting::None;
         let correction = self.importance.is_some();
         let simple = self.simple.map(|loss| picture_loss(r, output, target, loss)).transpose()?;
-        let terms = match self.bound {
-            Some((bound, factor)) => {
+        let terms = match self.bound.zip(tables) {
+            Some(((bound, factor), tables)) => {
                 let operands = BoundOperands { tables, indices: levels, output, x0, x_t };
                 Some((variational_bound(r, bound, operands)?, factor))
             }
@@ -162,7 +183,9 @@ impl Objective {
     /// # Errors
     /// The device's.
     pub fn upload(&self, device: &mut dyn Device) -> Result<()> {
-        self.tables.upload(device)?;
+        if let Some(tables) = &self.tables {
+            tables.upload(device)?;
+        }
         self.upload_shares(device)
     }
 
