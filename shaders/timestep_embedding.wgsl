@@ -28,7 +28,7 @@ fn main(
             let frequency = parameters.frequencies[k / 4u][k % 4u];
             let timestep = timesteps[i / parameters.dim];
             let whole = floor(timestep);
-            let turns = u32(whole) * frequency + u32((timestep - whole) * f32(frequency));
+            let turns = u32(i32(whole)) * frequency + u32((timestep - whole) * f32(frequency));
             let sin_cos = sin_cos_of_turn(turns);
             let is_cosine = (column < half) == (parameters.cosine_first != 0u);
             value = select(sin_cos.x, sin_cos.y, is_cosine);

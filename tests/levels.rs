@@ -6,7 +6,7 @@ mod devices;
 use aquatint::device::{Device, Host};
 use aquatint::kernels::levels::{COLUMNS, Column, DiscreteLevels, TimestepDraw, levels, shares};
 use aquatint::kernels::prediction::PredictionType;
-use aquatint::kernels::schedule_tables::{ClosedForm, ScheduleTables, TABLES, schedule_tables, tables_of_betas};
+use aquatint::kernels::schedule_tables::{BetaSchedule, ScheduleTables, TABLES, schedule_tables, tables_of_betas};
 use aquatint::kernels::weighting::Weighting;
 use aquatint::plan::{Recorder, Step, Storage};
 
@@ -43,7 +43,7 @@ fn column(rows: &[f32], column: Column) -> Vec<f32> {
 
 /// A real schedule's tables, in double precision.
 fn linear(timesteps: usize) -> Vec<f64> {
-    let schedule = ScheduleTables { schedule: ClosedForm::Linear, timesteps, beta_start: 1e-4, beta_end: 0.02 };
+    let schedule = ScheduleTables { schedule: BetaSchedule::Linear, timesteps, beta_start: 1e-4, beta_end: 0.02 };
     let betas: Vec<f64> = (0..timesteps).map(|t| schedule.beta_and_alpha::<f64>(t)[0]).collect();
     tables_of_betas(&betas)
 }
@@ -198,7 +198,7 @@ fn uniform_timesteps_are_the_remainders_of_threefrys_bits() {
 /// The device's own tables serve as well as uploaded ones.
 #[test]
 fn tables_of_the_device_lead_to_the_same_rows() {
-    let schedule = ScheduleTables { schedule: ClosedForm::Linear, timesteps: 50, beta_start: 1e-3, beta_end: 0.1 };
+    let schedule = ScheduleTables { schedule: BetaSchedule::Linear, timesteps: 50, beta_start: 1e-3, beta_end: 0.1 };
     let mut r = Recorder::new();
     let tables = schedule_tables(&mut r, schedule);
     let discrete = DiscreteLevels {

@@ -127,7 +127,11 @@ impl ModelFolder {
         write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.for_diffusers().to_json())?;
         let class = self.scheduler.class;
         let index = json!({
-            "_class_name": if class == SchedulerClass::Ddim { "DDIMPipeline" } else { "DDPMPipeline" },
+            "_class_name": match class {
+                SchedulerClass::Ddim => "DDIMPipeline",
+                SchedulerClass::SdeVe => "ScoreSdeVePipeline",
+                _ => "DDPMPipeline",
+            },
             "_diffusers_version": DIFFUSERS_VERSION,
             "scheduler": ["diffusers", class.name()],
             "unet": ["diffusers", "UNet2DModel"],

@@ -4,12 +4,14 @@ use crate::atomic_file;
 use crate::error::{Error, Result};
 use crate::nn::{NamedTensor, Parameter, Parameters};
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
 
 /// What a model's weights are written as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum WeightType {
     /// Single precision, as they are.
     #[default]

@@ -7,7 +7,7 @@ use crate::checkpoint::{Family, WeightType, read_any};
 use crate::diffusion::SchedulerClass;
 use crate::error::{Error, Result};
 use clap::ValueEnum;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Writes a model as a diffusers pipeline folder
@@ -31,13 +31,7 @@ pub(super) struct Convert {
 impl Convert {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let out = self.out.display();
-        if self.out.is_file() {
-            return Err(Error::input(format!("{out}: is a file, expected a folder")));
-        }
-        const OF_A_MODEL: [&str; 4] = ["model_index.json", "unet", "scheduler", "config.json"];
-        if let Some(found) = OF_A_MODEL.iter().find(|file| self.out.join(file).exists()) {
-            return Err(Error::input(format!("{out}: holds {found} already; choose a new folder")));
-        }
+        refuse_model(&self.out)?;
         let (mut model, family) = read_any(&self.model, &self.unstated)?;
         match family {
             Family::OpenAi => note!("{}: not said in the file and taken as: {}", self.model.display(), self.unstated),
@@ -58,5 +52,18 @@ impl Convert {
             model.unet.parameters().count()
         );
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Refuses a folder that holds a model, or what is no folder.
+pub(super) fn refuse_model(folder: &Path) -> Result<()> {
+    let out = folder.display();
+    if folder.is_file() {
+        return Err(Error::input(format!("{out}: is a file, expected a folder")));
+    }
+    const OF_A_MODEL: [&str; 4] = ["model_index.json", "unet", "scheduler", "config.json"];
+    match OF_A_MODEL.iter().find(|file| folder.join(file).exists()) {
+        Some(found) => Err(Error::input(format!("{out}: holds {found} already; choose a new folder"))),
+        None => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `evaluate`, `info`, `devices`, `check`,
-//! `bench`.
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `eval`, `info`, `schedule`,
+//! `devices`, `check`, `bench`.
 
 mod bench;
 mod check;
@@ -7,14 +7,19 @@ mod convert;
 mod demo;
 mod device;
 mod devices;
+mod ema;
+mod eval;
 mod evaluate;
 mod info;
+mod likelihood;
 mod model;
+mod noise;
 mod objective;
 mod output;
 mod predict;
 mod progress;
 mod sample;
+mod schedule;
 mod suggest_batch;
 mod train;
 
@@ -37,8 +42,11 @@ enum Command {
     Sample(sample::Sample),
     Predict(predict::Predict),
     Convert(convert::Convert),
-    Evaluate(evaluate::Evaluate),
+    Ema(ema::Ema),
+    #[command(visible_alias = "evaluate")]
+    Eval(eval::Eval),
     Info(info::Info),
+    Schedule(schedule::Schedule),
     Devices(devices::Devices),
     Check(check::Check),
     Bench(bench::BenchCommand),
@@ -52,8 +60,10 @@ pub fn main() -> ExitCode {
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
-        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Ema(ema) => ema.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Info(info) => info.run(),
+        Command::Schedule(schedule) => schedule.run(),
         Command::Devices(devices) => devices.run(),
         Command::Check(check) => check.run(),
         Command::Bench(bench) => bench.run(),

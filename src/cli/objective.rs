@@ -30,8 +30,10 @@ pub(super) struct ObjectiveFlags {
 
 impl ObjectiveFlags {
     /// Lays the flags over what a file says, or over the defaults.
-    pub(super) fn apply(&self, t: &mut TrainingConfig, from_file: bool) {
-        if self.prediction == Some(PredictionType::Score) && !from_file {
+    /// `of_scores` says that the schedule has the network predict one if nothing else is said.
+    pub(super) fn apply(&self, t: &mut TrainingConfig, of_scores: bool, from_file: bool) {
+        let score = PredictionType::Score;
+        if self.prediction.map_or(of_scores, |prediction| prediction == score) && !from_file {
             t.weighting = WeightingName::Snr;
         }
         set(&mut t.objective, self.objective);

@@ -2,18 +2,19 @@
 
 use super::device::DeviceFlag;
 use super::model::read_model;
+use super::noise::{Continuous, Noise};
 use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
 use super::suggest_batch::suggest_batch;
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::{BetaSchedule, SchedulerConfig, VarianceType};
+use crate::diffusion::{SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::nn::{Recompute, SampleSize, UNetConfig};
+use crate::nn::{Recompute, SampleSize, TimeEmbeddingType, UNetConfig};
 use crate::training::{
-    self, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
+    self, EmaWarmup, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
 };
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use std::time::Instant;
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
+    aquatint train --data photos/ --ema 0.9999,0.999 --ema-power 0.05,0.10 --out runs/averages\n  \
     aquatint train --data photos/ --batch 64 --suggest-batch\n  \
     aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
@@ -65,15 +67,30 @@ pub(super) struct Train {
     /// Steps over which the learning rate rises from zero
     #[arg(long, value_name = "N")]
     warmup: Option<usize>,
-    /// Decay of the moving average of the weights
-    #[arg(long, value_name = "DECAY")]
-    ema: Option<f64>,
+    /// Decay of the moving average of the weights; of several, the first is the model's and `aquatint ema` writes the others
+    #[arg(long, value_name = "DECAY,..", value_delimiter = ',')]
+    ema: Option<Vec<f64>>,
+    /// How the decay begins: with (1 + n) / (10 + n), or at once
+    #[arg(long, value_enum)]
+    ema_warmup: Option<EmaWarmup>,
+    /// Relative widths of power-function averages to keep, as 0.05,0.10: `aquatint ema --sigma-rel` makes any other of their
+    /// snapshots
+    #[arg(long, value_name = "WIDTH,..", value_delimiter = ',', visible_alias = "ema-sigma-rel")]
+    ema_power: Option<Vec<f64>>,
+    /// Steps between snapshots of the power-function averages; 0, as without, takes one with every checkpoint
+    #[arg(long, value_name = "N")]
+    ema_snapshot_every: Option<usize>,
     /// Largest norm of the gradient
     #[arg(long, value_name = "NORM")]
     clip: Option<f32>,
-    /// How the noise grows
-    #[arg(long, value_enum)]
-    schedule: Option<Schedule>,
+    /// How the noise grows: linear, scaled-linear (or quadratic, which is the same), cosine, sigmoid, laplace, exp, const,
+    /// jsd, or file:BETAS, text with a number on each line or a JSON list; `aquatint schedule` shows them. In continuous
+    /// time: vp, sub-vp, ve (a score is learned) and edm
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<Noise>,
+    /// Moves and stretches the schedule so that the last timestep is pure noise (Lin et al. 2023)
+    #[arg(long)]
+    zero_snr: bool,
     /// Mirrors half of the pictures
     #[arg(long)]
     flip: bool,
@@ -104,22 +121,6 @@ pub(super) struct Train {
     device: DeviceFlag,
     #[command(flatten)]
     objective: ObjectiveFlags,
-}
-
-/// `--schedule`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Schedule {
-    Linear,
-    Cosine,
-}
-
-impl Schedule {
-    fn name(self) -> BetaSchedule {
-        match self {
-            Self::Linear => BetaSchedule::Linear,
-            Self::Cosine => BetaSchedule::SquaredCosine,
-        }
-    }
 }
 
 impl Train {
@@ -167,14 +168,22 @@ impl Train {
         set(&mut t.gradient_accumulation_steps, self.accumulate);
         set(&mut t.learning_rate, self.lr);
         set(&mut t.lr_warmup_steps, self.warmup);
-        set(&mut t.ema_max_decay, self.ema);
+        if let Some([first, more @ ..]) = self.ema.as_deref() {
+            (t.ema_max_decay, t.ema_more_decays) = (*first, more.to_vec());
+        }
+        set(&mut t.ema_warmup, self.ema_warmup);
+        if let Some(sigmas) = &self.ema_power {
+            t.ema_sigma_rel.clone_from(sigmas);
+        }
+        set(&mut t.ema_snapshot_every, self.ema_snapshot_every);
         set(&mut t.max_grad_norm, self.clip);
         set(&mut t.seed, self.seed);
         set(&mut t.checkpointing_steps, self.checkpoint_every);
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
-        self.objective.apply(t, self.config.is_some());
+        let of_scores = self.schedule == Some(Noise::Continuous(Continuous::Ve));
+        self.objective.apply(t, of_scores, self.config.is_some());
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
@@ -199,7 +208,13 @@ impl Train {
         let chosen = tables.unet.is_none();
         let mut unet = match tables.unet {
             Some(unet) => unet,
-            None => default_unet(dataset.height, dataset.width, dataset.channels, classes),
+            None => {
+                let unet = default_unet(dataset.height, dataset.width, dataset.channels, classes);
+                // Told sigma, which goes over decades: the network of Song et al. 2021 takes its logarithm.
+                let explodes = self.schedule == Some(Noise::Continuous(Continuous::Ve));
+                let fourier = if explodes { TimeEmbeddingType::Fourier } else { unet.time_embedding_type };
+                UNetConfig { time_embedding_type: fourier, ..unet }
+            }
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
         let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
@@ -252,11 +267,12 @@ impl Train {
 
     /// A scheduler with the noise, the prediction and the variances that the flags describe.
     fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
+        let scheduler = match &self.schedule {
+            Some(noise) => noise.apply(scheduler, "--schedule")?,
+            None => scheduler,
+        };
         let scheduler = self.objective.scheduler(scheduler);
-        match self.schedule {
-            Some(schedule) => scheduler.with_beta_schedule(schedule.name(), "--schedule"),
-            None => Ok(scheduler),
-        }
+        if self.zero_snr { scheduler.with_zero_snr("--zero-snr") } else { Ok(scheduler) }
     }
 
     fn resume(&self) -> Result<Run> {
@@ -340,12 +356,18 @@ impl Train {
         differs("--fit", self.fit.as_ref(), &t.fit)?;
         differs("--lr", self.lr.as_ref(), &t.learning_rate)?;
         differs("--warmup", self.warmup.as_ref(), &t.lr_warmup_steps)?;
-        differs("--ema", self.ema.as_ref(), &t.ema_max_decay)?;
+        differs("--ema", self.ema.as_ref(), &t.ema_decays())?;
+        differs("--ema-warmup", self.ema_warmup.as_ref(), &t.ema_warmup)?;
+        differs("--ema-power", self.ema_power.as_ref(), &t.ema_sigma_rel)?;
+        differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
-        if self.schedule.is_some() && config.scheduler.trained_betas.is_some() {
-            return Err(Error::input("--resume: --schedule was given, the run was started with trained_betas"));
+        if let Some(noise) = &self.schedule
+            && self.objective.scheduler(noise.apply(config.scheduler.clone(), "--schedule")?) != config.scheduler
+        {
+            let was = Noise::of(&config.scheduler);
+            return Err(Error::input(format!("--resume: --schedule is {noise}, the run was started with {was}")));
         }
-        differs("--schedule", self.schedule.map(Schedule::name).as_ref(), &config.scheduler.beta_schedule)?;
+        differs("--zero-snr", self.zero_snr.then_some(&true), &config.scheduler.rescale_betas_zero_snr)?;
         self.objective.check(t, &config.scheduler)?;
         differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;

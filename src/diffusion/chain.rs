@@ -1,6 +1,6 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
-use super::samplers::{ddim, ddpm, dpmpp_2m, euler, heun};
+use super::samplers::{ddim, ddpm, dpmpp_2m, euler, flow, heun};
 use super::{NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
@@ -95,6 +95,10 @@ impl Chain {
             SchedulerClass::DpmSolverMultistep => dpmpp_2m::stages(&plan),
             SchedulerClass::EulerDiscrete => euler::stages(&plan),
             SchedulerClass::HeunDiscrete => heun::stages(&plan),
+            SchedulerClass::SdeVp | SchedulerClass::SdeVe | SchedulerClass::EdmEuler => {
+                // Every class in continuous time has a process.
+                config.process().map_or_else(|| Ok(Stages::new(Vec::new())), |process| flow::stages(&plan, process))
+            }
         }?;
         for stage in &stages {
             if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {
@@ -205,8 +209,8 @@ impl Plan<'_> {
         if signal == 0.0 && matches!(prediction, PredictionType::Epsilon | PredictionType::Score) {
             let prediction = serde_json::to_value(prediction).unwrap_or_default();
             return Error::input(format!(
-                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr), of which prediction_type \
-                 {prediction} says no x_0; expected steps or a timestep_spacing that leave it out"
+                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr, or a last beta of 1), of which \
+                 prediction_type {prediction} says no x_0; expected steps or a timestep_spacing that leave it out"
             ));
         }
         let steps = self.steps;

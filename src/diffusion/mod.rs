@@ -1,17 +1,24 @@
 //! Diffusion itself: noise schedules, the scheduler's configuration, and sampling.
 
+mod betas_file;
 mod chain;
+pub mod likelihood;
+mod noise_levels;
 mod noise_schedule;
+mod process;
 mod sampler;
 mod samplers;
 mod scheduler;
 mod sigmas;
 mod timesteps;
 
+pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Stage};
-pub use noise_schedule::NoiseSchedule;
+pub use noise_levels::NoiseLevels;
+pub use noise_schedule::{DeviceTables, NoiseSchedule};
+pub use process::{NetworkLevel, Process};
 pub use sampler::{Request, Sampler, StepNoise};
 pub use scheduler::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,
-    SolverType, TimestepSpacing, TimestepType, VarianceType,
+    SigmaSchedule, SolverType, TimestepSpacing, TimestepType, VarianceType,
 };

@@ -1,11 +1,11 @@
 //! The tables of a noise schedule (Ho et al. 2020, eq. 4), in double precision: everything that trains or samples with a
 //! schedule derives its single-precision numbers from these.
 
-use super::{BetaSchedule, SchedulerConfig};
-use crate::kernels::schedule_tables::{ClosedForm, ScheduleTables, Table, tables_of_betas};
-
-/// What a schedule's betas are clipped at where alphas_cumprod is given in closed form (Nichol & Dhariwal 2021).
-const MOST_BETA: f64 = 0.999;
+use super::SchedulerConfig;
+use crate::device::Device;
+use crate::error::Result;
+use crate::kernels::schedule_tables::{ScheduleTables, Table, schedule_tables, tables_of_betas, tables_of_given_betas};
+use crate::plan::{Recorder, Storage, Value};
 
 /// A noise schedule, one number a timestep.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,65 +38,86 @@ impl NoiseSchedule {
         Self { betas, alphas_cumprod, one_minus_alphas_cumprod }
     }
 
-    /// The kernel that computes this configuration's tables on the device, if there is one.
-    pub fn on_device(config: &SchedulerConfig) -> Option<ScheduleTables> {
-        let schedule = match config.beta_schedule {
-            BetaSchedule::Linear => ClosedForm::Linear,
-            BetaSchedule::ScaledLinear => ClosedForm::ScaledLinear,
-            BetaSchedule::SquaredCosine => ClosedForm::SquaredCosine,
-            _ => return None,
-        };
-        let plain = config.trained_betas.is_none() && !config.rescale_betas_zero_snr;
-        plain.then(|| closed_form(config, schedule))
-    }
-
     /// Number of timesteps.
     pub fn timesteps(&self) -> usize {
         self.betas.len()
     }
 
-    /// All tables, `[6, timesteps]`, for a schedule that [`schedule_tables`](crate::kernels::schedule_tables) does not
-    /// compute on the device.
+    /// All tables, `[6, timesteps]`, as [`schedule_tables`](crate::kernels::schedule_tables) makes them on a device.
     pub fn tables(&self) -> Vec<f32> {
         tables_of_betas(&self.betas).into_iter().map(|value| value as f32).collect()
     }
+
+    /// Signal-to-noise ratios, alphas_cumprod / (1 - alphas_cumprod).
+    pub fn signal_to_noise(&self) -> Vec<f64> {
+        let both = self.alphas_cumprod.iter().zip(&self.one_minus_alphas_cumprod);
+        both.map(|(signal, noise)| signal / noise).collect()
+    }
+
+    /// beta~_t, the variance of x_{t-1} of a known x_0 and x_t (Ho et al. 2020, eq. 7).
+    pub fn posterior_variances(&self) -> Vec<f64> {
+        let tables = tables_of_betas(&self.betas);
+        tables[Table::PosteriorVariance as usize * self.timesteps()..][..self.timesteps()].to_vec()
+    }
 }
 
-fn closed_form(config: &SchedulerConfig, schedule: ClosedForm) -> ScheduleTables {
-    let SchedulerConfig { num_train_timesteps: timesteps, beta_start, beta_end, .. } = *config;
+/// What makes a noise schedule's tables on a device.
+pub struct DeviceTables {
+    closed_form: ScheduleTables,
+    /// Betas that are not given in closed form, and 1 - beta.
+    given: Option<(Storage, Vec<f32>)>,
+}
+
+impl DeviceTables {
+    /// The tables of the schedule that a configuration describes.
+    pub fn new(config: &SchedulerConfig) -> Self {
+        let is_given = config.trained_betas.is_some() || config.rescale_betas_zero_snr;
+        // Rescaling takes differences that cancel: only in double precision are its betas what they should be.
+        let given = is_given.then(|| {
+            let betas = NoiseSchedule::new(config).betas;
+            let alphas = betas.iter().map(|beta| 1.0 - beta);
+            let values = betas.iter().copied().chain(alphas).map(|value| value as f32).collect();
+            (Storage::f32("betas", 2 * betas.len()), values)
+        });
+        Self { closed_form: closed_form(config), given }
+    }
+
+    /// Records them: `[6, timesteps]`, in the order of [`Table`].
+    ///
+    /// # Errors
+    /// None that a valid configuration leads to.
+    pub fn record(&self, r: &mut Recorder) -> Result<Value> {
+        match &self.given {
+            None => Ok(schedule_tables(r, self.closed_form)),
+            Some((storage, _)) => {
+                let given = r.input(storage, &[2, storage.len() / 2]);
+                tables_of_given_betas(r, given)
+            }
+        }
+    }
+
+    /// Uploads what the plan reads, once it is loaded.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn upload(&self, device: &mut dyn Device) -> Result<()> {
+        match &self.given {
+            Some((storage, values)) => device.upload(storage, 0, values),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the configuration's `beta_schedule` comes to, whatever other betas it has.
+pub(super) fn closed_form(config: &SchedulerConfig) -> ScheduleTables {
+    let SchedulerConfig { beta_schedule: schedule, num_train_timesteps: timesteps, beta_start, beta_end, .. } = *config;
     ScheduleTables { schedule, timesteps, beta_start, beta_end }
 }
 
 /// The betas that grow as `beta_schedule` says.
 pub(super) fn betas(config: &SchedulerConfig) -> Vec<f64> {
-    let steps = config.num_train_timesteps;
-    let (start, end) = (f64::from(config.beta_start), f64::from(config.beta_end));
-    let beta = |t: usize| match config.beta_schedule {
-        BetaSchedule::Linear => closed_form(config, ClosedForm::Linear).beta_and_alpha::<f64>(t)[0],
-        BetaSchedule::ScaledLinear => closed_form(config, ClosedForm::ScaledLinear).beta_and_alpha::<f64>(t)[0],
-        BetaSchedule::SquaredCosine => closed_form(config, ClosedForm::SquaredCosine).beta_and_alpha::<f64>(t)[0],
-        BetaSchedule::Sigmoid => {
-            let part = t as f64 / (steps - 1).max(1) as f64;
-            start + (end - start) / (1.0 + (6.0 - 12.0 * part).exp())
-        }
-        BetaSchedule::Laplace => from_alphas_cumprod(laplace, t, steps),
-        BetaSchedule::Exponential => from_alphas_cumprod(|u| (-12.0 * u).exp(), t, steps),
-    };
-    (0..steps).map(beta).collect()
-}
-
-/// The beta that takes alphas_cumprod, given as a function of t / T, from t to t + 1.
-fn from_alphas_cumprod(alphas_cumprod: impl Fn(f64) -> f64, t: usize, steps: usize) -> f64 {
-    let at = |t: usize| alphas_cumprod(t as f64 / steps as f64);
-    (1.0 - at(t + 1) / at(t)).min(MOST_BETA)
-}
-
-/// Signal-to-noise ratios distributed as Laplace's density, as diffusers has it.
-fn laplace(u: f64) -> f64 {
-    let side = 1.0_f64.copysign(0.5 - u);
-    let log_snr = -0.5 * side * (1.0 - 2.0 * (0.5 - u).abs() + 1e-6).ln();
-    let snr = log_snr.exp();
-    (snr / (1.0 + snr)).sqrt()
+    let form = closed_form(config);
+    (0..form.timesteps).map(|t| form.beta_and_alpha::<f64>(t)[0]).collect()
 }
 
 /// Makes the last timestep pure noise (Lin et al. 2023, algorithm 1): sqrt(alphas_cumprod) is moved and stretched so that
@@ -139,6 +160,17 @@ mod tests {
         let first = (1000.0_f64 / 1001.0).sqrt();
         let middle = laplace.alphas_cumprod[499] * first;
         assert!((middle - 0.5_f64.sqrt()).abs() < 1e-5, "{middle}");
+        // The signal goes evenly.
+        let jsd = schedule(json!({ "beta_schedule": "jsd", "num_train_timesteps": 50 }));
+        for (t, signal) in jsd.alphas_cumprod.iter().enumerate() {
+            let expected = (49 - t) as f64 / 50.0;
+            assert!((signal - expected).abs() < 1e-14, "t = {t}: {signal}, {expected}");
+        }
+        assert_eq!((jsd.betas[49], jsd.alphas_cumprod[49]), (1.0, 0.0));
+        let constant = schedule(json!({ "beta_schedule": "const" }));
+        assert!(constant.betas.iter().all(|&beta| beta == f64::from(0.02_f32)));
+        let [quadratic, scaled] = ["quad", "scaled_linear"].map(|name| schedule(json!({ "beta_schedule": name })));
+        assert_eq!(quadratic, scaled);
         let sigmoid = schedule(json!({ "beta_schedule": "sigmoid", "num_train_timesteps": 3 }));
         let middle = 0.5 * f64::from(1e-4_f32) + 0.5 * f64::from(0.02_f32);
         assert!((sigmoid.betas[1] - middle).abs() < 1e-15);
@@ -168,7 +200,7 @@ mod tests {
                 let middle = last / 2;
                 assert!((part(&rescaled, middle) - part(&before, middle)).abs() < 1e-12);
             }
-            assert!(rescaled.tables().iter().all(|value| value.is_finite()));
+            assert!(rescaled.posterior_variances().iter().all(|value| value.is_finite()));
         }
     }
 }

@@ -37,6 +37,7 @@ registry! {
     ceilings,
     channels,
     class_embedding,
+    continuous_levels,
     convolution,
     dropout,
     dynamic_threshold,

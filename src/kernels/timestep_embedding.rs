@@ -53,8 +53,10 @@ impl<T: Real> Twin<T> for Sinusoids {
             let (low, high) = y.split_at_mut(self.embedding.frequencies());
             let (sines, cosines) = if flip_sin_to_cos { (high, low) } else { (low, high) };
             for ((sine, cosine), phase) in sines.iter_mut().zip(cosines).zip(self.embedding.phases()) {
-                let (whole, part) = (timestep.as_f64().floor(), timestep.as_f64().fract());
-                let turns = f64::from((whole as u32).wrapping_mul(phase)) + part * f64::from(phase);
+                let whole = timestep.as_f64().floor();
+                let part = timestep.as_f64() - whole;
+                // Below 0 too, as EDM's networks are told.
+                let turns = f64::from((whole as i64 as u32).wrapping_mul(phase)) + part * f64::from(phase);
                 (*sine, *cosine) = T::from_f64(turns / TURN * TAU).sin_cos();
             }
         }
@@ -84,7 +86,7 @@ impl Kernel for Sinusoids {
     }
 }
 
-/// Sinusoidal embedding of timesteps `[N]`, from 0 to below [`LARGEST_TIMESTEP`] and not necessarily whole: `[N, dim]`. Has no gradient.
+/// Sinusoidal embedding of timesteps `[N]`, nearer to 0 than [`LARGEST_TIMESTEP`] and not necessarily whole: `[N, dim]`. Has no gradient.
 ///
 /// # Errors
 /// [`Shape`](Error::Shape) if the timesteps are not a list, or `dim` is too small or too large.
@@ -103,7 +105,7 @@ pub fn timestep_embedding(r: &mut Recorder, timesteps: Value, embedding: Sinusoi
 }
 
 /// Even and odd sizes in every layout, the least and the most frequencies, more than one workgroup, the largest
-/// timesteps, and some between whole ones.
+/// timesteps, and some between whole ones and below 0.
 pub(super) fn cases() -> Vec<Case> {
     let case = |dim: usize, flip_sin_to_cos: bool, freq_shift: f32, timesteps: Vec<f32>| {
         let embedding = SinusoidalEmbedding { dim, flip_sin_to_cos, freq_shift };
@@ -117,6 +119,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(2049, true, 1.0, vec![999.0, 3.0]),
         case(128, true, 0.0, (0..1000).step_by(37).map(|t| t as f32).collect()),
         case(32, false, 1.0, vec![16_777_215.0, 8_388_607.5, 0.25, 1e-6]),
+        case(32, false, 1.0, vec![-1.5, -0.25, -999.0, -1e-3]),
     ];
     for dim in [32, 33] {
         for (flip, shift) in [(false, 0.0), (false, 1.0), (true, 0.0), (true, 1.0), (true, -2.5)] {

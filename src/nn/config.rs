@@ -175,7 +175,13 @@ impl UNetConfig {
     /// [`Input`](Error::Input) with the first that is out of range, or not whole where each has a vector of its own.
     pub fn check_timesteps(&self, timesteps: &[f32], source: &str) -> Result<()> {
         let bound = self.timestep_bound();
-        let (learned, range) = (self.time_embedding_type == TimeEmbeddingType::Learned, 0.0..bound as f32);
+        let learned = self.time_embedding_type == TimeEmbeddingType::Learned;
+        // Sines have values below 0 too, where EDM's networks are told logarithms.
+        let least = match self.time_embedding_type {
+            TimeEmbeddingType::Positional => 1.0 - bound as f32,
+            TimeEmbeddingType::Fourier | TimeEmbeddingType::Learned => 0.0,
+        };
+        let range = least..bound as f32;
         let bad = |t: &&f32| !range.contains(t) || (learned && t.fract() != 0.0);
         match timesteps.iter().find(bad) {
             None => Ok(()),
@@ -183,7 +189,7 @@ impl UNetConfig {
                 let last = bound - 1;
                 Err(Error::input(format!("{source}: timestep {bad}, expected whole numbers from 0 to {last}")))
             }
-            Some(bad) => Err(Error::input(format!("{source}: timestep {bad}, expected 0 to below {bound}"))),
+            Some(bad) => Err(Error::input(format!("{source}: timestep {bad}, expected {least} to below {bound}"))),
         }
     }
 

@@ -1,20 +1,13 @@
 //! The loss over the steps of a training run, as a PNG.
 
-use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
 
-use image::RgbImage;
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use plotters::style::register_font;
 
-use super::save_png;
-use crate::error::{Error, Result};
+use super::axis::{Area, Axis, Drawn, FONT, linear_ticks, padded, save_plot};
+use crate::error::Result;
 
 const SIZE: (u32, u32) = (960, 540);
-const FONT: &str = "aquatint";
 /// As many points as there are pixels across; a longer run is drawn by its extremes in as many stretches.
 const MOST_POINTS: usize = 800;
 /// The running mean looks back over one part in so many of the run,
@@ -41,35 +34,21 @@ pub fn loss_curve(path: &Path, losses: &[f32], title: &str) -> Result<()> {
         .filter(|(_, loss)| loss.is_finite())
         .map(|(step, &loss)| (f64::from(step), f64::from(loss)))
         .collect();
-    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
-    draw(&mut pixels, &points, losses.len(), title)
-        .map_err(|error| Error::input(format!("{}: cannot be drawn: {error}", path.display())))?;
-    let picture = RgbImage::from_raw(SIZE.0, SIZE.1, pixels)
-        .ok_or_else(|| Error::input(format!("{}: cannot be drawn", path.display())))?;
-    save_png(path, &picture.into())
+    save_plot(path, SIZE, |area| draw(area, &points, losses.len(), title))
 }
 
-fn draw(pixels: &mut [u8], points: &[Point], steps: usize, title: &str) -> Result<(), Box<dyn std::error::Error>> {
-    static REGISTERED: OnceLock<bool> = OnceLock::new();
-    let register = || register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok();
-    if !REGISTERED.get_or_init(register) {
-        return Err("the built-in font cannot be read".into());
-    }
-
+fn draw(area: &Area, points: &[Point], steps: usize, title: &str) -> Drawn {
     let lowest = points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
     let highest = points.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
     let is_log = lowest > 0.0 && highest / lowest > LOG_FROM_RATIO;
     let scale = |loss: f64| if is_log { loss.log10() } else { loss };
     let range = if points.is_empty() { 0.0..1.0 } else { padded(scale(lowest), scale(highest)) };
-    let y_ticks = if is_log { log_ticks(&range) } else { linear_ticks(&range, 5.0) };
-    let y_axis = Axis { line: range.clone().into(), range, ticks: y_ticks, is_log };
+    let y_axis = if is_log { Axis::logarithmic(range) } else { Axis::linear(range, 5.0) };
     let range = 0.0..steps.max(1) as f64;
     let x_ticks = linear_ticks(&range, 8.0).into_iter().filter(|step| step.fract() == 0.0).collect();
-    let x_axis = Axis { line: range.clone().into(), range, ticks: x_ticks, is_log: false };
+    let x_axis = Axis::with_ticks(range, x_ticks);
 
-    let area = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
+    let mut chart = ChartBuilder::on(area)
         .margin(16)
         .margin_right(40)
         .caption(title, (FONT, 24))
@@ -96,90 +75,7 @@ fn draw(pixels: &mut [u8], points: &[Point], steps: usize, title: &str) -> Resul
         let style = TextStyle::from((FONT, 20)).color(&BLACK);
         area.draw_text("no finite losses", &style, (SIZE.0 as i32 / 2 - 60, SIZE.1 as i32 / 2))?;
     }
-    area.present()?;
     Ok(())
-}
-
-/// An axis that is linear, in its values or in their logarithm: only its labels tell. Plotters' own axes mark nothing
-/// but powers of ten on a short logarithmic range, and repeat labels on a short linear one.
-struct Axis {
-    range: Range<f64>,
-    line: RangedCoordf64,
-    ticks: Vec<f64>,
-    is_log: bool,
-}
-
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        self.line.map(value, limit)
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
-        self.ticks.clone()
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.range.clone()
-    }
-}
-
-impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, &value: &f64) -> String {
-        if self.is_log {
-            let value = 10f64.powf(value);
-            return label(value, value);
-        }
-        let step = if let [first, second, ..] = *self.ticks { second - first } else { value.abs() };
-        label(value, step)
-    }
-}
-
-/// A range with a little room at both ends, and some width even where the ends are one.
-fn padded(low: f64, high: f64) -> Range<f64> {
-    let room = ((high - low) * 0.05).max(high.abs() * 0.01);
-    let room = if room > 0.0 { room } else { 0.5 };
-    low - room..high + room
-}
-
-/// Ticks at steps of 1, 2 or 5 times a power of ten, at most one more than `most`.
-fn linear_ticks(range: &Range<f64>, most: f64) -> Vec<f64> {
-    let least = (range.end - range.start) / most;
-    let power = 10f64.powf(least.log10().floor());
-    let step = [1.0, 2.0, 5.0].map(|digit| digit * power).into_iter().find(|&step| step >= least);
-    let step = step.unwrap_or(10.0 * power);
-    let first = (range.start / step).ceil();
-    // Multiplied and not summed up, so that 0 is 0.
-    (0..20).map(|tick| (first + f64::from(tick)) * step).take_while(|&tick| tick <= range.end).collect()
-}
-
-/// Ticks at 1, 2 and 5 times the powers of ten, or at the powers alone, or every few, where those are many; as
-/// logarithms.
-fn log_ticks(range: &Range<f64>) -> Vec<f64> {
-    let decades = range.end - range.start;
-    let digits: &[f64] = if decades > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-    let every = (decades / 10.0).ceil().max(1.0) as usize;
-    let powers = (range.start.floor() as i32..=range.end.ceil() as i32).step_by(every);
-    powers
-        .flat_map(|power| digits.iter().map(move |digit| f64::from(power) + digit.log10()))
-        .filter(|tick| range.contains(tick))
-        .collect()
-}
-
-/// `value` with the digits that tell it from the next tick, `step` away; with an exponent where it is far from 1.
-fn label(value: f64, step: f64) -> String {
-    let digit_of = |value: f64| (value.abs() * (1.0 + 1e-9)).log10().floor();
-    // A tick of 0 may come out as -0.
-    if value.abs() < step.abs() * 1e-6 || value == 0.0 {
-        return "0".into();
-    }
-    if (1e-4..1e6).contains(&value.abs()) {
-        format!("{value:.*}", (-digit_of(step)).clamp(0.0, 12.0) as usize)
-    } else {
-        format!("{value:.*e}", (digit_of(value) - digit_of(step)).clamp(0.0, 12.0) as usize)
-    }
 }
 
 /// The mean of each point with those just before it.
@@ -249,34 +145,6 @@ mod tests {
         }
         let error = loss_curve(&folder.path().join("none/a.png"), &[1.0], "").unwrap_err().to_string();
         assert!(error.contains("none/a.png: cannot be written"), "{error}");
-    }
-
-    #[test]
-    fn ticks_are_round() {
-        assert_eq!(linear_ticks(&(-0.1..1.05), 5.0), [0.0, 0.5, 1.0]);
-        assert_eq!(linear_ticks(&(0.1..0.9), 5.0).len(), 4);
-        let ticks: Vec<_> = log_ticks(&(-1.5..0.1)).into_iter().map(|tick| 10f64.powf(tick)).collect();
-        assert_eq!(ticks.iter().map(|&tick| label(tick, tick)).collect::<Vec<_>>(), ["0.05", "0.1", "0.2", "0.5", "1"]);
-        assert_eq!(log_ticks(&(-3.2..3.2)).len(), 7);
-        assert!(log_ticks(&(-38.0..38.0)).len() < 12);
-    }
-
-    #[test]
-    fn labels_tell_ticks_apart() {
-        for (value, step, expected) in [
-            (0.0, 0.2, "0"),
-            (-0.0, 0.2, "0"),
-            (0.25, 0.05, "0.25"),
-            (0.1, 0.05, "0.10"),
-            (-3.5, 0.5, "-3.5"),
-            (250.0, 50.0, "250"),
-            (20_000.0, 2_000.0, "20000"),
-            (0.100_05, 0.000_05, "0.10005"),
-            (1e-5, 1e-5, "1e-5"),
-            (2.5e38, 5e37, "2.5e38"),
-        ] {
-            assert_eq!(label(value, step), expected);
-        }
     }
 
     #[test]

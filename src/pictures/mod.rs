@@ -1,7 +1,10 @@
-//! Pictures for people: PNG files, contact sheets, animations and the loss curve.
+//! Pictures for people: PNG files, contact sheets, animations, and plots of losses and noise schedules.
 
 mod animation;
+mod axis;
+mod bound_plot;
 mod loss_curve;
+mod schedule_plot;
 mod sheet;
 
 use std::io::Cursor;
@@ -13,7 +16,9 @@ use crate::atomic_file;
 use crate::error::{Error, Result};
 
 pub use animation::save_animation;
+pub use bound_plot::bound_plot;
 pub use loss_curve::loss_curve;
+pub use schedule_plot::{PlottedSchedule, schedule_plot};
 
 /// Generated pictures as they come from a model.
 #[derive(Clone, Copy, Debug)]

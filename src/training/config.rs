@@ -1,6 +1,9 @@
 //! What describes a run: the tables `[unet]`, `[scheduler]` and `[training]` of a TOML file, with diffusers' key names.
 
+use super::averages::EmaWarmup;
 use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
+use super::power_ema;
+use crate::checkpoint::WeightType;
 use crate::data::Fit;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
@@ -58,8 +61,18 @@ pub struct TrainingConfig {
     /// Largest norm of the gradient.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub max_grad_norm: f32,
-    /// Decay of the moving average of the weights, once it has warmed up as (1 + n) / (10 + n).
+    /// Decay of the moving average of the weights, once it has warmed up.
     pub ema_max_decay: f64,
+    /// Decays of further moving averages that are kept beside the model's.
+    pub ema_more_decays: Vec<f64>,
+    /// How the decays begin.
+    pub ema_warmup: EmaWarmup,
+    /// Relative widths of power-function averages that are kept and stored on the way.
+    pub ema_sigma_rel: Vec<f64>,
+    /// Steps between the snapshots of these; 0 writes one with every checkpoint.
+    pub ema_snapshot_every: usize,
+    /// What the snapshots hold.
+    pub ema_snapshot_dtype: WeightType,
     /// Steps between checkpoints; 0 writes one at the end only.
     pub checkpointing_steps: usize,
     /// Makes everything random.
@@ -117,6 +130,11 @@ impl Default for TrainingConfig {
             adam_weight_decay: 0.0,
             max_grad_norm: 1.0,
             ema_max_decay: 0.9999,
+            ema_more_decays: Vec::new(),
+            ema_warmup: EmaWarmup::Ratio,
+            ema_sigma_rel: Vec::new(),
+            ema_snapshot_every: 0,
+            ema_snapshot_dtype: WeightType::F16,
             checkpointing_steps: 1000,
             seed: 0,
             objective: ObjectiveName::Simple,
@@ -137,6 +155,11 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// The decays of all moving averages, the model's first.
+    pub fn ema_decays(&self) -> Vec<f64> {
+        [&[self.ema_max_decay], &self.ema_more_decays[..]].concat()
+    }
+
     /// Pictures in a step, in all its micro-batches.
     pub fn pictures_in_a_step(&self) -> usize {
         self.train_batch_size * self.gradient_accumulation_steps
@@ -178,8 +201,22 @@ impl TrainingConfig {
                 return wrong(key, value.to_string(), "0 or more, less than 1");
             }
         }
-        if !(0.0..1.0).contains(&self.ema_max_decay) {
-            return wrong("ema_max_decay", self.ema_max_decay.to_string(), "0 or more, less than 1");
+        for (index, decay) in self.ema_decays().into_iter().enumerate() {
+            let key = if index == 0 { "ema_max_decay" } else { "ema_more_decays" };
+            if !(0.0..1.0).contains(&decay) {
+                return wrong(key, decay.to_string(), "0 or more, less than 1");
+            }
+            if self.ema_decays()[..index].contains(&decay) {
+                return wrong(key, format!("{decay} twice"), "each decay once");
+            }
+        }
+        for (index, sigma) in self.ema_sigma_rel.iter().enumerate() {
+            if !(power_ema::NARROWEST..power_ema::WIDEST).contains(sigma) {
+                return wrong("ema_sigma_rel", sigma.to_string(), "0.001 to less than 0.2887");
+            }
+            if self.ema_sigma_rel[..index].contains(sigma) {
+                return wrong("ema_sigma_rel", format!("{sigma} twice"), "each width once");
+            }
         }
         for (key, value) in [("adam_epsilon", self.adam_epsilon), ("max_grad_norm", self.max_grad_norm)] {
             if !value.is_finite() || value <= 0.0 {

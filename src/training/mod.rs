@@ -1,20 +1,25 @@
 //! Training: algorithm 1 of Ho et al. 2020, its configuration, and the run's folder.
 
+mod averages;
 mod config;
 mod history;
 pub mod noise_scale;
 mod objective;
 mod order;
+pub mod power_ema;
 mod run;
+mod snapshots;
 mod state;
 mod suggestion;
 mod trainer;
 
+pub use averages::{AverageKind, EmaWarmup};
 pub use config::{Precision, RunConfig, Tables, TrainingConfig, default_unet};
 pub use history::History;
 pub use objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
+pub use snapshots::{Reconstruction, reconstruct};
 pub use state::{TrainingState, Tuned};
 pub use suggestion::Suggestion;
 pub use trainer::{MemoryTable, StepRecord, Trainer};

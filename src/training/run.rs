@@ -1,9 +1,11 @@
 //! A training run: pictures in the run's order, steps, checkpoints, and everything that its folder holds.
 
+use super::averages::AverageKind;
 use super::config::{Precision, RunConfig, TrainingConfig};
 use super::history::{History, log_csv, step_estimate};
 use super::noise_scale::{Estimate, NoiseScale};
 use super::order::Order;
+use super::snapshots;
 use super::state::{FILE, TrainingState, Tuned};
 use super::trainer::{MemoryTable, StepRecord, Trainer};
 use crate::atomic_file;
@@ -71,7 +73,7 @@ pub struct Run {
     /// What the run was computed with before.
     tuned: Tuned,
     /// The buffers to continue with; taken when they are uploaded.
-    buffers: Vec<(&'static str, Vec<f32>)>,
+    buffers: BTreeMap<String, Vec<f32>>,
 }
 
 impl Run {
@@ -118,8 +120,7 @@ impl Run {
         let naming = |error: Error| Error::input(format!("{}: {error}", folder.join(FILE).display()));
         run.trainer.set_timestep_losses(state.timestep_losses).map_err(naming)?;
         run.tuned = state.tuned;
-        let names = run.trainer.buffers().map(|(name, _)| name);
-        run.buffers = names.into_iter().filter_map(|name| Some((name, state.buffers.remove(name)?))).collect();
+        run.buffers = std::mem::take(&mut state.buffers);
         Ok(run)
     }
 
@@ -141,7 +142,7 @@ impl Run {
             let message = format!("a flat buffer of {found} weights, expected {expected}");
             return Err(Error::Shape { op: "training run", message });
         }
-        self.buffers = vec![("parameters", weights.clone()), ("ema", weights)];
+        self.buffers = BTreeMap::from([("parameters".into(), weights)]);
         Ok(())
     }
 
@@ -197,7 +198,7 @@ impl Run {
             noise_scale: NoiseScale::default(),
             loss_scale: Vec::new(),
             tuned: Tuned::default(),
-            buffers: Vec::new(),
+            buffers: BTreeMap::new(),
         })
     }
 
@@ -312,17 +313,19 @@ impl Run {
             return Err(Error::OutOfMemory(format!("batch {batch}: {why}; {advice}")));
         }
         loaded?;
-        let mut buffers = std::mem::take(&mut self.buffers);
-        if buffers.is_empty() {
-            let weights = self.trainer.unet().parameters().initialize(self.config.training.seed);
-            buffers = vec![("parameters", weights.clone()), ("ema", weights)];
-        }
+        let buffers = std::mem::take(&mut self.buffers);
+        let initial = || self.trainer.unet().parameters().initialize(self.config.training.seed);
+        let parameters = buffers.get("parameters").cloned().unwrap_or_else(initial);
         if let (Some(scale), false) = (self.trainer.loss_scale(), self.loss_scale.is_empty()) {
             device.upload(scale, 0, &self.loss_scale)?;
         }
-        for (name, data) in buffers {
-            if let Some((_, storage)) = self.trainer.buffers().into_iter().find(|(buffer, _)| *buffer == name) {
-                device.upload(storage, 0, &data)?;
+        let moments = ["first_moments", "second_moments"];
+        for (name, storage) in self.trainer.buffers().into_iter().chain(self.trainer.more_averages()) {
+            match buffers.get(name) {
+                Some(data) => device.upload(storage, 0, data)?,
+                // The moments of a new run are zero, its averages begin with the weights.
+                None if moments.contains(&name) => {}
+                None => device.upload(storage, 0, &parameters)?,
             }
         }
         Ok(())
@@ -365,7 +368,8 @@ impl Run {
     pub fn train(&mut self, device: &mut dyn Device, mut tell: impl FnMut(Progress)) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
         let _lock = lock(&self.folder)?;
-        for part in ["", "unet", "scheduler", "samples"] {
+        let snapshots = (!self.config.training.ema_sigma_rel.is_empty()).then_some(snapshots::FOLDER);
+        for part in ["", "unet", "scheduler", "samples"].into_iter().chain(snapshots) {
             let part = self.folder.join(part);
             fs::create_dir_all(&part).map_err(Error::io(&part))?;
             atomic_file::sweep(&part);
@@ -380,6 +384,9 @@ impl Run {
             let StepRecord { loss, .. } = self.advance(device, &mut batch)?;
             let noise_scale = self.noise_scale.estimate().and_then(Estimate::noise_scale);
             tell(Progress::Step { done: self.step, loss, noise_scale });
+            if training.ema_snapshot_every > 0 && self.step.is_multiple_of(training.ema_snapshot_every) {
+                self.write_snapshot(device)?;
+            }
             let due = training.checkpointing_steps > 0 && self.step.is_multiple_of(training.checkpointing_steps);
             if due || self.step == training.max_train_steps {
                 tell(Progress::Drawing);
@@ -439,8 +446,31 @@ impl Run {
             other => other?,
         }
         let state = self.state(device)?;
+        if self.config.training.ema_snapshot_every == 0 {
+            self.write_snapshot(device)?;
+        }
         write_model(&self.folder, &state)?;
         state.write(&self.folder, self.trainer.unet().parameters())
+    }
+
+    /// Stores the power-function averages, if there are any. A checkpoint that follows is later than its snapshot, so that a
+    /// run which is killed writes it once more, to the same bits.
+    fn write_snapshot(&self, device: &mut dyn Device) -> Result<()> {
+        let sigmas = &self.config.training.ema_sigma_rel;
+        if sigmas.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = sigmas.iter().map(|&sigma| AverageKind::SigmaRel(sigma).name()).collect();
+        let mut averages = Vec::new();
+        for (name, storage) in self.trainer.more_averages().filter(|(name, _)| names.iter().any(|other| other == name))
+        {
+            averages.push((name.to_string(), device.download(storage)?));
+        }
+        let skipped =
+            self.trainer.loss_scale().map_or(Ok(0), |scale| Ok::<_, Error>(device.download(scale)?[2] as usize))?;
+        let parameters = self.trainer.unet().parameters();
+        let of = self.config.training.ema_snapshot_dtype;
+        snapshots::write(&self.folder, [self.step, self.step - skipped.min(self.step)], &averages, parameters, of)
     }
 
     fn draw_sheet(&mut self, device: &mut dyn Device) -> Result<()> {
@@ -454,7 +484,7 @@ impl Run {
     /// What the run can be continued from.
     fn state(&self, device: &mut dyn Device) -> Result<TrainingState> {
         let mut buffers = BTreeMap::new();
-        for (name, storage) in self.trainer.buffers() {
+        for (name, storage) in self.trainer.buffers().into_iter().chain(self.trainer.more_averages()) {
             let data = device.download(storage)?;
             if let Some(bad) = data.iter().find(|value| !value.is_finite()) {
                 let step = self.step;

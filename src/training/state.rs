@@ -1,5 +1,6 @@
 //! `training_state.safetensors`: everything that a run is continued from, in one file. Its renaming is the commit.
 
+use super::averages::AverageKind;
 use super::config::{Precision, RunConfig};
 use super::history::History;
 use super::objective::TimestepSampler;
@@ -65,6 +66,12 @@ pub struct TrainingState {
 }
 
 impl TrainingState {
+    /// Steps that changed the weights: those that mixed precision has skipped do not count.
+    pub fn taken(&self) -> usize {
+        let skipped = self.loss_scale.get(2).map_or(0, |&skipped| skipped as usize);
+        self.step.saturating_sub(skipped)
+    }
+
     /// Writes the file: under a temporary name, synced, renamed.
     ///
     /// # Errors
@@ -152,10 +159,11 @@ impl TrainingState {
         }
         let unet = crate::nn::UNet::new(&config.unet)?;
         let mut buffers = BTreeMap::new();
-        for buffer in ["parameters", "ema", "first_moments", "second_moments"] {
+        let own = ["parameters", "ema", "first_moments", "second_moments"].map(String::from);
+        for buffer in own.into_iter().chain(config.training.more_averages().map(AverageKind::name)) {
             let prefix = format!("{buffer}.");
             let flat = unet.parameters().flatten(&file.with_prefix(&prefix), &format!("{source}: {buffer}"))?;
-            buffers.insert(buffer.to_string(), flat);
+            buffers.insert(buffer, flat);
         }
         let tuned = serde_json::from_str(file.metadata().get("tuned").map_or("{}", String::as_str))
             .map_err(|error| Error::input(format!("{source}: the metadata's tuned: {error}")))?;

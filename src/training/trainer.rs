@@ -1,12 +1,13 @@
 //! The training step: one plan from the pictures to the new weights.
 
+use super::averages::Averages;
 use super::config::{Precision, RunConfig};
 use super::objective::Objective;
 use crate::device::{Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::accumulate::accumulate;
 use crate::kernels::adam::{Adam, OptimizerState, adam_step_over, bias_correction};
-use crate::kernels::ema::ema_step_scaled;
+use crate::kernels::ema::{ema_step_of_rate, ema_step_scaled};
 use crate::kernels::gradient_norm::gradient_norm;
 use crate::kernels::loss_scale;
 use crate::kernels::step_report::{self, step_report};
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 /// Planned bytes of a training run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryTable {
-    /// The weights and their moving average.
+    /// The weights and their averages.
     pub parameters: u64,
     /// Gradients, their sum over micro-batches where there are several, and both moments of Adam.
     pub optimizer: u64,
@@ -73,6 +74,7 @@ pub struct Trainer {
     unet: UNet,
     state: OptimizerState,
     ema: Storage,
+    averages: Averages,
     pictures: Storage,
     labels: Storage,
     one: Storage,
@@ -104,6 +106,7 @@ impl Trainer {
         let shape = [batch, height, width, config.unet.in_channels];
         let state = OptimizerState::new(unet.parameters().len());
         let ema = Storage::f32("moving average", unet.parameters().len());
+        let averages = Averages::new(training, unet.parameters().len());
         let pictures = Storage::f32("pictures", shape.iter().product());
         let labels = Storage::u32("labels", batch);
         let one = Storage::f32("one", 1);
@@ -146,6 +149,7 @@ impl Trainer {
             unet,
             state,
             ema,
+            averages,
             pictures,
             labels,
             one,
@@ -187,6 +191,9 @@ impl Trainer {
         let state = OptimizerState { gradients: gradients.clone(), ..self.state.clone() };
         adam_step_over(r, &state, &self.unet.parameters().trained_runs(), control.unwrap_or(norm), adam);
         ema_step_scaled(r, &state.parameters, &self.ema, control);
+        for (row, (.., average)) in self.averages.all.iter().enumerate() {
+            ema_step_of_rate(r, &state.parameters, average, control, &self.averages.rates, row);
+        }
     }
 
     /// The network.
@@ -207,6 +214,12 @@ impl Trainer {
             ("first_moments", &self.state.first_moments),
             ("second_moments", &self.state.second_moments),
         ]
+    }
+
+    /// The averages beside the model's own, by the names of [`AverageKind::name`](super::AverageKind::name): a run is
+    /// resumed from them too.
+    pub fn more_averages(&self) -> impl Iterator<Item = (&str, &Storage)> {
+        self.averages.all.iter().map(|(_, name, storage)| (name.as_str(), storage))
     }
 
     /// In mixed precision, the scale of the loss, the good steps since it changed, and the steps that were skipped. What is
@@ -243,7 +256,7 @@ impl Trainer {
         let flat = self.state.parameters.bytes();
         let halves = self.mixed.as_ref().map_or(0, |mixed| mixed.halves.bytes());
         let sums = self.accumulation.as_ref().map_or(0, |accumulation| accumulation.gradients.bytes());
-        let (parameters, optimizer) = (2 * flat + halves, 3 * flat + sums);
+        let (parameters, optimizer) = (2 * flat + self.averages.bytes() + halves, 3 * flat + sums);
         let slots: u64 = self.plans().map(|plan| plan.memory().activations).sum();
         let storages: BTreeMap<u64, u64> = self.storages().map(|storage| (storage.id(), storage.bytes())).collect();
         let total = slots + storages.values().sum::<u64>();
@@ -290,9 +303,7 @@ impl Trainer {
         let training = &self.config.training;
         let taken = n.saturating_sub(skipped);
         let warm = (taken + 1) as f64 / training.lr_warmup_steps.max(1) as f64;
-        // As diffusers' EMAModel: no average after the first step, (1 + n) / (10 + n) until the limit is reached.
-        let growing = (1 + taken) as f64 / (10 + taken) as f64;
-        let ema_decay = if taken == 0 { 0.0 } else { growing.min(training.ema_max_decay) };
+        let ema_decay = training.ema_warmup.decay(training.ema_max_decay, taken);
         Step {
             step: n as u32,
             learning_rate: (training.learning_rate * warm.min(1.0)) as f32,
@@ -352,6 +363,11 @@ impl Trainer {
         }
         if micro_batch == 0 {
             self.before = self.scale_state(device)?;
+            if !self.averages.all.is_empty() {
+                let taken = n.saturating_sub(self.before.map_or(0, |state| state.skipped));
+                let rates = self.averages.rates(self.config.training.ema_warmup, taken);
+                device.upload(&self.averages.rates, 0, &rates)?;
+            }
         }
         let batch = self.config.training.train_batch_size;
         // The noise of a picture follows from its place in the whole step.

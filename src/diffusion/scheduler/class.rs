@@ -1,6 +1,6 @@
 //! The scheduler classes of diffusers that this program has, and which keys each of them looks at.
 
-use super::{BetaSchedule, SchedulerConfig, TimestepSpacing};
+use super::{BetaSchedule, PredictionType, SchedulerConfig, TimestepSpacing};
 use serde::{Deserialize, Serialize};
 
 /// A scheduler class of diffusers: how a chain from noise to a picture is stepped.
@@ -27,6 +27,19 @@ pub enum SchedulerClass {
     #[serde(rename = "HeunDiscreteScheduler")]
     #[value(name = "heun")]
     HeunDiscrete,
+    /// The SDE that preserves variance, in continuous time (Song et al. 2021), or with `sub_vp`, a key that diffusers lacks,
+    /// the one below it
+    #[serde(rename = "ScoreSdeVpScheduler")]
+    #[value(skip)]
+    SdeVp,
+    /// The SDE whose variance explodes (Song et al. 2021)
+    #[serde(rename = "ScoreSdeVeScheduler")]
+    #[value(skip)]
+    SdeVe,
+    /// Karras et al. 2022, with its preconditioning
+    #[serde(rename = "EDMEulerScheduler")]
+    #[value(skip)]
+    EdmEuler,
 }
 
 /// Keys that every class has.
@@ -40,6 +53,8 @@ const OF_ALL: [&str; 8] = [
     "timestep_spacing",
     "steps_offset",
 ];
+/// Keys of those in continuous time; diffusers' SDEs have no `prediction_type`, and leave it aside.
+const CONTINUOUS_KEYS: [&str; 2] = ["num_train_timesteps", "prediction_type"];
 const ZERO_SNR: &str = "rescale_betas_zero_snr";
 const CLIPPING: [&str; 2] = ["clip_sample", "clip_sample_range"];
 const THRESHOLDING: [&str; 3] = ["thresholding", "dynamic_thresholding_ratio", "sample_max_value"];
@@ -47,9 +62,17 @@ const THRESHOLDING: [&str; 3] = ["thresholding", "dynamic_thresholding_ratio", "
 const SIGMAS: [&str; 5] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"];
 
 impl SchedulerClass {
-    /// All of them.
+    /// All that step between timesteps: each draws with any network that was trained on timesteps.
     pub const ALL: [Self; 5] =
         [Self::Ddpm, Self::Ddim, Self::DpmSolverMultistep, Self::EulerDiscrete, Self::HeunDiscrete];
+
+    /// Those in continuous time, whose networks are told something else.
+    pub const CONTINUOUS: [Self; 3] = [Self::SdeVp, Self::SdeVe, Self::EdmEuler];
+
+    /// Whether it is one of [`CONTINUOUS`](Self::CONTINUOUS).
+    pub fn is_continuous(self) -> bool {
+        Self::CONTINUOUS.contains(&self)
+    }
 
     /// diffusers' name, `_class_name`.
     pub fn name(self) -> &'static str {
@@ -59,6 +82,9 @@ impl SchedulerClass {
             Self::DpmSolverMultistep => "DPMSolverMultistepScheduler",
             Self::EulerDiscrete => "EulerDiscreteScheduler",
             Self::HeunDiscrete => "HeunDiscreteScheduler",
+            Self::SdeVp => "ScoreSdeVpScheduler",
+            Self::SdeVe => "ScoreSdeVeScheduler",
+            Self::EdmEuler => "EDMEulerScheduler",
         }
     }
 
@@ -74,6 +100,7 @@ impl SchedulerClass {
             BetaSchedule::Linear | BetaSchedule::ScaledLinear | BetaSchedule::SquaredCosine => true,
             BetaSchedule::Sigmoid | BetaSchedule::Laplace => self == Self::Ddpm,
             BetaSchedule::Exponential => self == Self::HeunDiscrete,
+            BetaSchedule::Constant | BetaSchedule::Jsd => false,
         }
     }
 
@@ -91,7 +118,16 @@ impl SchedulerClass {
             ],
             Self::EulerDiscrete => &[&["interpolation_type", "timestep_type", "final_sigmas_type", ZERO_SNR], &SIGMAS],
             Self::HeunDiscrete => &[&CLIPPING, &SIGMAS],
+            Self::SdeVp => &[&CONTINUOUS_KEYS, &["beta_min", "beta_max", "sampling_eps", "sub_vp"]],
+            Self::SdeVe => &[&CONTINUOUS_KEYS, &["snr", "sigma_min", "sigma_max", "sampling_eps", "correct_steps"]],
+            Self::EdmEuler => &[
+                &CONTINUOUS_KEYS,
+                &["sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho", "final_sigmas_type"],
+            ],
         };
+        if self.is_continuous() {
+            return own.iter().copied().flatten().copied().collect();
+        }
         OF_ALL.iter().chain(own.iter().copied().flatten()).copied().collect()
     }
 
@@ -116,6 +152,19 @@ impl SchedulerClass {
                 clip_sample: false,
                 ..defaults
             },
+            Self::SdeVp => SchedulerConfig { num_train_timesteps: 2000, clip_sample: false, ..defaults },
+            Self::SdeVe => SchedulerConfig {
+                num_train_timesteps: 2000,
+                prediction_type: PredictionType::Score,
+                sigma_min: Some(0.01),
+                sigma_max: Some(1348.0),
+                sampling_eps: 1e-5,
+                clip_sample: false,
+                ..defaults
+            },
+            Self::EdmEuler => {
+                SchedulerConfig { sigma_min: Some(0.002), sigma_max: Some(80.0), clip_sample: false, ..defaults }
+            }
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The configuration of a diffusers scheduler, as in `scheduler_config.json`.
 
 mod class;
+mod continuous;
 mod names;
 mod reading;
 
 use crate::error::{Error, Result};
 pub use crate::kernels::prediction::PredictionType;
+pub use crate::kernels::schedule_tables::BetaSchedule;
 pub use class::SchedulerClass;
 pub use names::{
-    AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, SolverType, TimestepSpacing, TimestepType,
+    AlgorithmType, FinalSigmas, InterpolationType, SigmaSchedule, SolverType, TimestepSpacing, TimestepType,
     VarianceType,
 };
 use serde::{Deserialize, Serialize};
@@ -102,6 +104,24 @@ pub struct SchedulerConfig {
     pub interpolation_type: InterpolationType,
     /// What the network is told of the noise level.
     pub timestep_type: TimestepType,
+    /// beta(0) of a variance that is preserved in continuous time.
+    pub beta_min: f64,
+    /// beta(1) of it.
+    pub beta_max: f64,
+    /// The first time that a network in continuous time is trained and sampled at.
+    pub sampling_eps: f64,
+    /// Whether the variance stays below the preserved one; diffusers does not know this key.
+    pub sub_vp: bool,
+    /// Signal-to-noise ratio of diffusers' Langevin corrections, which this program has not.
+    pub snr: f64,
+    /// How many of them diffusers takes in a step.
+    pub correct_steps: usize,
+    /// Standard deviation of pictures, for EDM's networks.
+    pub sigma_data: f64,
+    /// How densely low noise is visited (Karras et al. 2022, eq. 5).
+    pub rho: f64,
+    /// How EDM's chain goes through its noise levels.
+    pub sigma_schedule: SigmaSchedule,
 }
 
 /// The keys that a file gave: another class takes these and no more. Two configurations that say the same are the same,
@@ -154,6 +174,15 @@ impl Default for SchedulerConfig {
             sigma_max: None,
             interpolation_type: InterpolationType::Linear,
             timestep_type: TimestepType::Discrete,
+            beta_min: 0.1,
+            beta_max: 20.0,
+            sampling_eps: 1e-3,
+            sub_vp: false,
+            snr: 0.15,
+            correct_steps: 1,
+            sigma_data: 0.5,
+            rho: 7.0,
+            sigma_schedule: SigmaSchedule::Karras,
         }
     }
 }
@@ -206,6 +235,9 @@ impl SchedulerConfig {
         }
         if self.steps_offset >= timesteps {
             return wrong(format!("steps_offset is {}, expected less than {timesteps}", self.steps_offset));
+        }
+        if self.class.is_continuous() {
+            return self.validate_continuous(source);
         }
         // At zero terminal signal the last one is 0 to the bit, and only predictions that need no division are sampled.
         let schedule = super::NoiseSchedule::new(self);

@@ -2,26 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How the betas grow with t.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
-    /// Evenly from start to end (Ho et al. 2020).
-    Linear,
-    /// The square roots evenly (Rombach et al. 2022).
-    ScaledLinear,
-    /// From alphas_cumprod = cos^2 (Nichol & Dhariwal 2021, eq. 17).
-    #[serde(rename = "squaredcos_cap_v2")]
-    SquaredCosine,
-    /// From start to end along a sigmoid (Xu et al. 2022).
-    Sigmoid,
-    /// From signal-to-noise ratios of Laplace's distribution (Hang & Gu 2024).
-    Laplace,
-    /// alphas_cumprod = exp(-12 t / T).
-    #[serde(rename = "exp")]
-    Exponential,
-}
-
 /// The variance of an ancestral step (Ho et al. 2020, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -113,4 +93,14 @@ pub enum TimestepType {
     Discrete,
     /// With v prediction, a logarithm of the level: this program does not have it.
     Continuous,
+}
+
+/// How a chain of EDM's goes through its noise levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SigmaSchedule {
+    /// Karras et al. 2022, eq. 5.
+    Karras,
+    /// Evenly in logarithms: not supported.
+    Exponential,
 }

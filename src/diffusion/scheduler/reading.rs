@@ -8,14 +8,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// Keys of other classes of diffusers and of its first versions, which say nothing to ours.
-const IDLE: [&str; 13] = [
+const IDLE: [&str; 10] = [
     "disable_corrector",
     "flow_shift",
     "predict_x0",
-    "rho",
     "shift_terminal",
-    "sigma_data",
-    "sigma_schedule",
     "skip_prk_steps",
     "solver_p",
     "tensor_format",
@@ -48,7 +45,8 @@ impl SchedulerConfig {
         let class = match object.get("_class_name") {
             None => SchedulerClass::default(),
             Some(name) => SchedulerClass::deserialize(name).map_err(|_| {
-                let ours = SchedulerClass::ALL.map(SchedulerClass::name).join(", ");
+                let ours = SchedulerClass::ALL.into_iter().chain(SchedulerClass::CONTINUOUS);
+                let ours = ours.map(SchedulerClass::name).collect::<Vec<_>>().join(", ");
                 Error::input(format!("{source}: _class_name is {name}, this program has {ours}"))
             })?,
         };
@@ -95,6 +93,12 @@ impl SchedulerConfig {
     /// # Errors
     /// [`Input`](Error::Input) naming the key, if the class cannot run with a value.
     pub fn with_class(&self, class: SchedulerClass, source: &str) -> Result<Self> {
+        if (self.class.is_continuous() || class.is_continuous()) && self.class != class {
+            let (own, class) = (self.class.name(), class.name());
+            return Err(Error::input(format!(
+                "{source}: the network was trained for {own}, {class} does not draw with it"
+            )));
+        }
         let (defaults, keys) = (self.class.defaults().values(), class.keys());
         let said = |key: &str, value: &Value| self.given.0.contains(key) || defaults.get(key) != Some(value);
         let kept = self.values().into_iter().filter(|(key, value)| keys.contains(&key.as_str()) && said(key, value));
@@ -111,12 +115,35 @@ impl SchedulerConfig {
         Ok(config)
     }
 
-    /// The same noise and the same prediction as a [`SchedulerClass::Ddpm`], which is what training writes. Unlike with
+    /// The same with these betas, as many timesteps as there are.
+    ///
+    /// # Errors
+    /// As of [`with_beta_schedule`](Self::with_beta_schedule).
+    pub fn with_betas(self, betas: Vec<f64>, source: &str) -> Result<Self> {
+        let config = Self { num_train_timesteps: betas.len(), trained_betas: Some(betas), ..self };
+        config.validate(source)?;
+        Ok(config)
+    }
+
+    /// The same with the noise moved and stretched so that the last timestep is pure noise.
+    ///
+    /// # Errors
+    /// As of [`with_beta_schedule`](Self::with_beta_schedule).
+    pub fn with_zero_snr(self, source: &str) -> Result<Self> {
+        let config = Self { rescale_betas_zero_snr: true, ..self };
+        config.validate(source)?;
+        Ok(config)
+    }
+
+    /// The same noise and the same prediction as training writes them: a [`SchedulerClass::Ddpm`], or the same in continuous time. Unlike with
     /// [`with_class`](Self::with_class), what was not given stays as this class has it.
     ///
     /// # Errors
     /// As of [`with_class`](Self::with_class).
     pub fn for_training(&self, source: &str) -> Result<Self> {
+        if self.class.is_continuous() {
+            return Ok(self.clone());
+        }
         let (own, keys) = (self.class.keys(), SchedulerClass::Ddpm.keys());
         let both = |key: &str| own.contains(&key) && keys.contains(&key);
         // Only ancestral steps have variances, and DPM-Solver names those that it ignores.

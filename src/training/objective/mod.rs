@@ -1,19 +1,20 @@
 //! From a batch of pictures to the number that is made small: what the network is given, and what its output costs.
 
 mod choices;
+mod continuous;
 mod importance;
 mod rules;
 mod shares;
 
 use super::RunConfig;
 use crate::device::Device;
-use crate::diffusion::{NoiseSchedule, SchedulerConfig};
+use crate::diffusion::{DeviceTables, NoiseSchedule};
 use crate::error::{Error, Result};
+use crate::kernels::continuous_levels::{ContinuousLevels, continuous_levels};
 use crate::kernels::forward_process::forward_process;
 use crate::kernels::levels::{self, DiscreteLevels, TimestepDraw, levels};
 use crate::kernels::loss_record::{self, loss_record};
 use crate::kernels::picture_loss::{ElementLoss, Factors, picture_loss, weighted_mean};
-use crate::kernels::schedule_tables::{TABLES, schedule_tables};
 use crate::kernels::variational_bound::{BoundOperands, Decoder, Variance, VariationalBound, variational_bound};
 use crate::kernels::weighting::Weighting;
 use crate::plan::{Recorder, Storage, Value};
@@ -22,16 +23,22 @@ use importance::Importance;
 
 /// What a run is trained on.
 pub(super) struct Objective {
-    scheduler: SchedulerConfig,
-    levels: DiscreteLevels,
+    levels: Levels,
     /// L_simple and its relatives.
     simple: Option<ElementLoss>,
     /// The variational bound, and the factor of its terms.
     bound: Option<(VariationalBound, f32)>,
-    /// The noise schedule's tables, where the device does not compute them.
-    tables: Option<Storage>,
+    /// The noise schedule's tables; none in continuous time.
+    tables: Option<DeviceTables>,
     shares: Option<Shares>,
     importance: Option<Learning>,
+}
+
+/// How pictures' levels of noise are drawn.
+#[derive(Clone, Copy)]
+enum Levels {
+    Discrete(DiscreteLevels),
+    Continuous(ContinuousLevels),
 }
 
 /// How often each timestep is drawn, where they are not all alike.
@@ -56,7 +63,7 @@ pub(super) struct Noised {
     x0: Value,
     target: Value,
     levels: Value,
-    tables: Value,
+    tables: Option<Value>,
 }
 
 impl Objective {
@@ -66,6 +73,9 @@ impl Objective {
     /// [`Input`](Error::Input) naming what does not fit together.
     pub fn new(config: &RunConfig, whole: usize) -> Result<Self> {
         let (training, scheduler) = (&config.training, &config.scheduler);
+        if let Some(process) = scheduler.process() {
+            return Self::continuous(config, process, whole);
+        }
         let schedule = NoiseSchedule::new(scheduler);
         let timesteps = schedule.timesteps();
         rules::check(config, &schedule)?;
@@ -101,14 +111,12 @@ impl Objective {
             ObjectiveName::Vlb => (None, Some((bound(false), all))),
             ObjectiveName::Hybrid => (Some(loss), Some((bound(true), training.vlb_weight * all))),
         };
-        let on_device = NoiseSchedule::on_device(scheduler).is_some();
         let learns = training.timestep_sampler == TimestepSampler::Importance;
         Ok(Self {
-            scheduler: scheduler.clone(),
-            levels,
+            levels: Levels::Discrete(levels),
             simple,
             bound,
-            tables: (!on_device).then(|| Storage::f32("noise schedule", TABLES * timesteps)),
+            tables: Some(DeviceTables::new(scheduler)),
             shares: weights.map(|weights| Shares {
                 weights,
                 last_bits: Storage::u32("shares of timesteps", timesteps),
@@ -126,16 +134,15 @@ impl Objective {
     /// # Errors
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn noise(&self, r: &mut Recorder, x0: Value) -> Result<Noised> {
-        let timesteps = self.scheduler.num_train_timesteps;
-        let tables = match (&self.tables, NoiseSchedule::on_device(&self.scheduler)) {
-            (Some(tables), _) => r.input(tables, &[TABLES, timesteps]),
-            (None, Some(schedule)) => schedule_tables(r, schedule),
-            (None, None) => return Err(Error::Device("the noise schedule has no tables".into())),
-        };
+        let tables = self.tables.as_ref().map(|tables| tables.record(r)).transpose()?;
         let shares = (self.shares.as_ref())
-            .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[timesteps])));
+            .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[storage.len()])));
         let pictures = r.shape(x0)[0];
-        let drawn = levels(r, tables, shares, pictures, self.levels)?;
+        let drawn = match (self.levels, tables) {
+            (Levels::Discrete(discrete), Some(tables)) => levels(r, tables, shares, pictures, discrete)?,
+            (Levels::Continuous(continuous), _) => continuous_levels(r, pictures, continuous),
+            (Levels::Discrete(_), None) => return Err(Error::Device("timesteps without tables".into())),
+        };
         let noisy = forward_process(r, drawn.levels, x0)?;
         Ok(Noised { sample: noisy.sample, told: drawn.told, x0, target: noisy.target, levels: drawn.levels, tables })
     }
@@ -146,11 +153,15 @@ impl Objective {
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value) -> Result<Value> {
         let Noised { sample: x_t, x0, target, levels, tables, .. } = *noised;
-        let weight = self.levels.weighting != Weighting::None;
+        let weighting = match self.levels {
+            Levels::Discrete(levels) => levels.weighting,
+            Levels::Continuous(levels) => levels.weighting,
+        };
+        let weight = weighting != Weighting::None;
         let correction = self.importance.is_some();
         let simple = self.simple.map(|loss| picture_loss(r, output, target, loss)).transpose()?;
-        let terms = match self.bound {
-            Some((bound, factor)) => {
+        let terms = match self.bound.zip(tables) {
+            Some(((bound, factor), tables)) => {
                 let operands = BoundOperands { tables, indices: levels, output, x0, x_t };
                 Some((variational_bound(r, bound, operands)?, factor))
             }
@@ -173,7 +184,7 @@ impl Objective {
     /// The device's.
     pub fn upload(&self, device: &mut dyn Device) -> Result<()> {
         if let Some(tables) = &self.tables {
-            device.upload(tables, 0, &NoiseSchedule::new(&self.scheduler).tables())?;
+            tables.upload(device)?;
         }
         self.upload_shares(device)
     }

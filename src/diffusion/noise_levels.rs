@@ -1,0 +1,72 @@
+//! What a network is given at any level of noise, whether it was trained on timesteps or in continuous time.
+
+use super::process::{NetworkLevel, Process};
+use super::sigmas::{Sigmas, signal_and_noise};
+use super::{NoiseSchedule, PredictionType, SchedulerConfig};
+
+/// The levels that a scheduler's network knows, by sigma = noise / signal: x_t / signal is x_0 + sigma eps.
+pub struct NoiseLevels {
+    prediction: PredictionType,
+    kind: Kind,
+}
+
+enum Kind {
+    Discrete(Sigmas),
+    Continuous(Process),
+}
+
+impl NoiseLevels {
+    /// Those of a scheduler's configuration.
+    pub fn new(config: &SchedulerConfig) -> Self {
+        let kind = match config.process() {
+            Some(process) => Kind::Continuous(process),
+            None => {
+                let schedule = NoiseSchedule::new(config);
+                let no_signal = schedule.alphas_cumprod.last() == Some(&0.0);
+                Kind::Discrete(Sigmas::of(&schedule, no_signal))
+            }
+        };
+        Self { prediction: config.prediction_type, kind }
+    }
+
+    /// The least and the largest sigma.
+    pub fn range(&self) -> [f64; 2] {
+        match &self.kind {
+            Kind::Discrete(sigmas) => [sigmas.first(), sigmas.last()],
+            Kind::Continuous(process) => [process.sigma(process.first()), process.sigma(1.0)],
+        }
+    }
+
+    /// What the network is given at a sigma; between two timesteps, it is told what lies between them on the line of their
+    /// logarithms, and beyond the ends what it is told there.
+    pub fn at(&self, sigma: f64) -> NetworkLevel {
+        match &self.kind {
+            Kind::Discrete(sigmas) => {
+                let [signal, noise] = signal_and_noise(sigma);
+                NetworkLevel { signal, noise, data: 1.0, input_scale: signal, told: sigmas.timestep(sigma) }
+            }
+            Kind::Continuous(process) => {
+                let level = process.network_level(process.time(sigma));
+                let [signal, _] = process.signal_and_noise(process.time(sigma));
+                NetworkLevel { input_scale: level.input_scale * signal, ..level }
+            }
+        }
+    }
+
+    /// x_0 and eps at a level, each as weights of what the network takes and of what it says.
+    pub fn x0_and_epsilon(&self, level: NetworkLevel) -> [[f64; 2]; 2] {
+        let edm = matches!(self.kind, Kind::Continuous(Process::Edm { .. }));
+        x0_and_epsilon(self.prediction, level, edm)
+    }
+}
+
+/// The same for a prediction. EDM's network predicts v of pictures that are divided by their deviation, by diffusers' name
+/// epsilon with the sign turned (Karras et al. 2022, eq. 7).
+pub(super) fn x0_and_epsilon(prediction: PredictionType, level: NetworkLevel, edm: bool) -> [[f64; 2]; 2] {
+    let (prediction, sign) = match prediction {
+        PredictionType::Epsilon if edm => (PredictionType::VPrediction, -1.0),
+        other => (other, 1.0),
+    };
+    let [x0, epsilon] = prediction.x0_and_epsilon(level.signal, level.noise);
+    [[level.data * x0[0], sign * level.data * x0[1]], [epsilon[0], sign * epsilon[1]]]
+}

@@ -1,0 +1,68 @@
+//! What is trained in continuous time.
+
+use super::{Levels, Objective, ObjectiveName, TimestepSampler, WeightingName};
+use crate::diffusion::{PredictionType, Process};
+use crate::error::{Error, Result};
+use crate::kernels::continuous_levels::{ContinuousLevels, ContinuousProcess, TimeDraw};
+use crate::training::RunConfig;
+
+impl Objective {
+    /// Denoising score matching at all times of a process (Song et al. 2021, eq. 7; Karras et al. 2022, eq. 2), with the
+    /// weight of the prediction that the network makes: of eps, and of a score with the weighting snr, that is
+    /// lambda(t) = b(t)^2.
+    pub(super) fn continuous(config: &RunConfig, process: Process, whole: usize) -> Result<Self> {
+        let (training, scheduler) = (&config.training, &config.scheduler);
+        let class = scheduler.class.name();
+        let wrong = |key: &str, found: serde_json::Result<serde_json::Value>, expected: &str| {
+            let found = found.unwrap_or_default();
+            Err(Error::input(format!("training: {key} is {found}, with {class} expected {expected}")))
+        };
+        if training.objective != ObjectiveName::Simple {
+            return wrong("objective", serde_json::to_value(training.objective), "\"simple\"");
+        }
+        if training.weighting == WeightingName::Kl {
+            return wrong("weighting", serde_json::to_value(training.weighting), "another: it is for steps");
+        }
+        let edm = matches!(process, Process::Edm { .. });
+        let explodes = edm || matches!(process, Process::Ve { .. });
+        let normal = [training.log_normal_mean, training.log_normal_std].map(|number| number as f32);
+        let sampler = serde_json::to_value(training.timestep_sampler);
+        let draw = match training.timestep_sampler {
+            // That is how EDM draws if nothing else is said.
+            TimestepSampler::Uniform if edm => TimeDraw::LogNormal(normal),
+            TimestepSampler::LogNormal if explodes => TimeDraw::LogNormal(normal),
+            TimestepSampler::Uniform => TimeDraw::Uniform,
+            TimestepSampler::Stratified => TimeDraw::Stratified(whole),
+            TimestepSampler::Importance => return wrong("timestep_sampler", sampler, "\"uniform\" or \"stratified\""),
+            TimestepSampler::LogNormal => return wrong("timestep_sampler", sampler, "\"uniform\" or \"stratified\""),
+        };
+        // diffusers' epsilon of EDM is v with its sign turned.
+        let is_turned = edm && scheduler.prediction_type == PredictionType::Epsilon;
+        let prediction = if edm { PredictionType::VPrediction } else { scheduler.prediction_type };
+        let both = |low: f64, high: f64| [low as f32, high as f32];
+        let kernel = match process {
+            Process::Vp { beta_min, beta_max, .. } => ContinuousProcess::Vp(both(beta_min, beta_max)),
+            Process::SubVp { beta_min, beta_max, .. } => ContinuousProcess::SubVp(both(beta_min, beta_max)),
+            Process::Ve { sigma_min, sigma_max, .. } => ContinuousProcess::Ve(both(sigma_min, sigma_max)),
+            Process::Edm { sigma_min, sigma_max, sigma_data, rho } => {
+                ContinuousProcess::Edm { sigmas: both(sigma_min, sigma_max), data: sigma_data as f32, rho: rho as f32 }
+            }
+        };
+        let levels = ContinuousLevels {
+            process: kernel,
+            first: process.first() as f32,
+            draw,
+            prediction,
+            is_turned,
+            weighting: training.weighting_of_timesteps(),
+        };
+        Ok(Self {
+            levels: Levels::Continuous(levels),
+            simple: Some(training.element_loss()),
+            bound: None,
+            tables: None,
+            shares: None,
+            importance: None,
+        })
+    }
+}
