@@ -75,7 +75,7 @@ impl Toy {
                 train_batch_size: BATCH,
                 learning_rate: 3e-3,
                 lr_warmup_steps: 20,
-                ema_max_decay: 0.98,
+                ema_max_decay: 0.99,
                 seed: 3,
                 ..TrainingConfig::default()
             },
@@ -224,7 +224,7 @@ fn every_objective_finds_what_is_known() {
         combinations.push(Toy { loss: LossName::L1, ..Toy::new(Simple, prediction, FixedSmall) });
         combinations.push(Toy { loss: LossName::Huber, ..Toy::new(Simple, prediction, FixedSmall) });
     }
-    all(combinations, 500, [0.25, 0.15], &mut Host::<f32>::new());
+    all(combinations, 800, [0.25, 0.15], &mut Host::<f32>::new());
 }
 
 #[test]
