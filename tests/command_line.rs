@@ -376,9 +376,80 @@ fn a_folder_without_permission() {
     fails(&["sample", path(model()), "--out", path(&out), "--steps", "2", "--device", "cpu"], &["locked", "denied"]);
 }
 
+/// The model with labels, measured: the arguments after `eval MODEL --device cpu`.
+fn evaluated(arguments: &[&str]) -> Vec<String> {
+    let all = [&["eval", path(model()), "--device", "cpu"], arguments].concat();
+    all.iter().map(|argument| (*argument).to_string()).collect()
+}
+
+#[test]
+fn likelihoods() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, plot) = (folder.path().join("a.json"), folder.path().join("terms.png"));
+    let few = ["--data", "digits:odd", "--pictures", "5", "--seed", "3"];
+    let run = |arguments: &[&str]| {
+        let all = evaluated(&[&few[..], arguments].concat());
+        let output = aquatint(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let table = run(&["--bpd", "--timesteps", "4", "--json", path(&json), "--plot", path(&plot)]);
+    for word in ["prior", "L_1000", "L_1 to L_999", "decoder", "total", "±", "fixed_small", "4 drawn"] {
+        assert!(table.contains(word), "no {word} in {table}");
+    }
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let object = read(&fs::read_to_string(&json).unwrap());
+    let number = |key: &str| object[key].as_f64().unwrap();
+    let terms: Vec<f64> = object["terms"].as_array().unwrap().iter().map(|term| term.as_f64().unwrap()).collect();
+    assert_eq!((terms.len(), number("timesteps"), number("pictures"), number("seed")), (999, 4.0, 5.0, 3.0));
+    assert!((number("prior") + terms.iter().sum::<f64>() + number("decoder") - number("total")).abs() < 1e-6);
+    assert!(number("standard_error") > 0.0 && object.get("ode").is_none());
+    assert!(fs::metadata(&plot).unwrap().len() > 1000);
+    // Another batch, the same figures; the object alone on standard output.
+    let again = read(&run(&["--bpd", "--timesteps", "4", "--batch", "3", "--json", "-"]));
+    assert!((again["total"].as_f64().unwrap() / number("total") - 1.0).abs() < 1e-5);
+    let ode = read(&run(&["--ode", "--rtol", "1e-3", "--atol", "1e-3", "--json", "-"]));
+    assert!(ode["ode"]["bits_per_dim"].as_f64().unwrap().is_finite() && ode.get("total").is_none());
+    assert!(ode["ode"]["function_evaluations"].as_f64().unwrap() > 6.0);
+}
+
+#[test]
+fn likelihoods_that_cannot_be_measured() {
+    let refused = |arguments: &[&str], words: &[&str]| {
+        fails(&evaluated(arguments).iter().map(String::as_str).collect::<Vec<_>>(), words);
+    };
+    refused(&[], &["--bpd", "--ode", "--real"]);
+    refused(&["--bpd", "--data", "/no/such/place"], &["/no/such/place", "no such file"]);
+    refused(&["--bpd", "--data", "digits", "--pictures", "1798"], &["--pictures", "1798", "1797", "digits"]);
+    refused(&["--bpd", "--data", "digits", "--pictures", "2", "--timesteps", "1"], &["1 timesteps", "2 to 1000"]);
+    refused(&["--ode", "--data", "digits", "--pictures", "2", "--rtol", "0"], &["tolerances of", "more than 0"]);
+    refused(&["--bpd", "--data", "digits", "--batch", "0"], &["--batch"]);
+    let unlabelled = folder_of_pictures();
+    refused(&["--bpd", "--data", path(unlabelled.path())], &["no labels", "classes"]);
+    let zero = spoilt("scheduler/scheduler_config.json", |bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.replace("\"rescale_betas_zero_snr\": false", "\"rescale_betas_zero_snr\": true").into_bytes()
+    });
+    fails(
+        &["eval", path(zero.path()), "--data", "digits", "--bpd", "--device", "cpu"],
+        &["timestep 999", "epsilon", "pure noise"],
+    );
+}
+
+/// Two pictures of 8 x 8 without labels.
+fn folder_of_pictures() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.png", "b.png"] {
+        image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 20 + y) as u8]))
+            .save(folder.path().join(name))
+            .unwrap();
+    }
+    folder
+}
+
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["demo", "train", "sample", "predict", "evaluate", "schedule", "devices", "check", "bench"] {
+    for command in ["demo", "train", "sample", "predict", "eval", "evaluate", "schedule", "devices", "check", "bench"] {
         let output = aquatint(&[command, "--help"]);
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command} --help has no example");

@@ -75,7 +75,7 @@ impl Toy {
                 train_batch_size: BATCH,
                 learning_rate: 3e-3,
                 lr_warmup_steps: 20,
-                ema_max_decay: 0.98,
+                ema_max_decay: 0.99,
                 seed: 3,
                 ..TrainingConfig::default()
             },

@@ -1,55 +1,38 @@
-//! `aquatint evaluate`
+//! `aquatint eval --real`: improved precision and recall in pixels, and copying.
 
 use super::device::DeviceFlag;
+use super::eval::Shared;
 use super::model::read_model;
 use super::output::say;
 use super::sample::{draw, picture_size};
 use crate::checkpoint::Tensors;
-use crate::data::{Dataset, Fit, Options};
+use crate::data::{Dataset, Options};
 use crate::diffusion::{Chain, ChainOptions, Request};
 use crate::error::{Error, Result};
 use crate::metrics::{median, nearest_distances, precision_recall};
 use crate::nn::TensorSource;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
-/// Measures a model's pictures against real ones: improved precision and recall in pixels, and copying
+/// What precision and recall are asked with.
 #[derive(clap::Args)]
-#[command(
-    after_help = "Example: aquatint evaluate demo/model --real digits:odd --train digits:even -n 898 --steps 100\n\n\
-    Precision: the share of drawn pictures that look real. Recall: the share of real pictures that the model covers \
-    (Kynkaanniemi et al. 2019, k = 3). A model that copies draws pictures much closer to the training set than held-out \
-    real ones are."
-)]
-pub(super) struct Evaluate {
-    /// A model folder, or a safetensors file with a tensor `sample` that `sample --tensors` wrote
-    model: PathBuf,
+#[command(next_help_heading = "Precision and recall")]
+pub(super) struct PrecisionFlags {
     /// Real pictures that the model has not seen
     #[arg(long, value_name = "DATA")]
-    real: String,
+    pub(super) real: Option<String>,
     /// The pictures that it was trained on
-    #[arg(long, value_name = "DATA")]
+    #[arg(long, value_name = "DATA", requires = "real")]
     train: Option<String>,
-    /// How real pictures of another size are brought to the model's
-    #[arg(long, value_enum, default_value = "pad")]
-    fit: Fit,
     /// Pictures to draw, and real ones to compare with
-    #[arg(short = 'n', long = "count", default_value_t = 898, value_name = "N")]
+    #[arg(short = 'n', long = "count", default_value_t = 898, value_name = "N", requires = "real")]
     count: usize,
     /// Neighbours that make the balls
-    #[arg(short = 'k', long, default_value_t = 3, value_name = "K")]
+    #[arg(short = 'k', long, default_value_t = 3, value_name = "K", requires = "real")]
     neighbours: usize,
     /// Sampling steps
-    #[arg(long, default_value_t = 100, value_name = "K")]
+    #[arg(long, default_value_t = 100, value_name = "K", requires = "real")]
     steps: usize,
-    /// Seed of the noise
-    #[arg(long, default_value_t = 0, value_name = "SEED")]
-    seed: u64,
-    /// Pictures at a time
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    batch: usize,
-    #[command(flatten)]
-    device: DeviceFlag,
 }
 
 /// How good drawn pictures are.
@@ -92,16 +75,16 @@ pub(super) fn rows(dataset: &Dataset, limit: usize) -> Vec<f32> {
     rows
 }
 
-impl Evaluate {
-    pub(super) fn run(&self) -> Result<ExitCode> {
-        if self.count <= self.neighbours || self.neighbours == 0 || self.batch == 0 {
+impl PrecisionFlags {
+    pub(super) fn run(&self, model: &Path, real: &str, shared: &Shared, flag: &DeviceFlag) -> Result<ExitCode> {
+        if self.count <= self.neighbours || self.neighbours == 0 {
             let (n, k) = (self.count, self.neighbours);
             return Err(Error::input(format!("-n {n} and -k {k}, expected k of at least 1 and more pictures than k")));
         }
-        let (drawn, [height, width, channels]) = self.drawn()?;
+        let (drawn, [height, width, channels]) = self.drawn(model, shared, flag)?;
         let open = |spec: &str| -> Result<Dataset> {
             let size = (height == width).then_some(height);
-            let options = Options { image_size: size, fit: self.fit, grayscale: Some(channels == 1), multiple_of: 1 };
+            let options = Options { image_size: size, fit: shared.fit, grayscale: Some(channels == 1), multiple_of: 1 };
             let dataset = Dataset::open(spec, &options)?;
             if dataset.shape() != [height, width, channels] {
                 let found = dataset.shape();
@@ -112,30 +95,30 @@ impl Evaluate {
             }
             Ok(dataset)
         };
-        let real = open(&self.real)?;
+        let all = open(real)?;
         let train = self.train.as_deref().map(open).transpose()?.map(|train| rows(&train, usize::MAX));
         let dim = height * width * channels;
-        let figures = Figures::measure(&drawn, &rows(&real, self.count), train.as_deref(), dim, self.neighbours)?;
-        figures.print(&self.real, self.train.as_deref().unwrap_or_default());
+        let figures = Figures::measure(&drawn, &rows(&all, self.count), train.as_deref(), dim, self.neighbours)?;
+        figures.print(real, self.train.as_deref().unwrap_or_default());
         Ok(ExitCode::SUCCESS)
     }
 
     /// The pictures to judge, NHWC, and a picture's shape.
-    fn drawn(&self) -> Result<(Vec<f32>, [usize; 3])> {
-        if self.model.is_file() {
-            let file = Tensors::open(&self.model)?;
+    fn drawn(&self, path: &Path, shared: &Shared, flag: &DeviceFlag) -> Result<(Vec<f32>, [usize; 3])> {
+        if path.is_file() {
+            let file = Tensors::open(path)?;
             let shape = file.sizes("sample")?;
             let &[n, c, h, w] = shape else {
-                let path = self.model.display();
+                let path = path.display();
                 return Err(Error::input(format!("{path}: tensor sample has shape {shape:?}, expected [N, C, H, W]")));
             };
             return Ok((super::sample::to_nhwc(&file.read("sample")?, [n, c, h, w]), [h, w, c]));
         }
-        let model = read_model(&self.model)?;
-        let size = picture_size(&model, None, &self.model)?;
-        let request = Request { count: self.count, seed: self.seed, ..Request::default() };
+        let model = read_model(path)?;
+        let size = picture_size(&model, None, path)?;
+        let request = Request { count: self.count, seed: shared.seed, ..Request::default() };
         let chain = Chain::new(&model.scheduler, ChainOptions { steps: Some(self.steps), ..ChainOptions::default() })?;
-        let drawn = draw(&model, chain, &mut *self.device.open()?, &self.device, &request, self.batch, size)?;
+        let drawn = draw(&model, chain, &mut *flag.open()?, flag, &request, shared.batch, size)?;
         Ok((drawn, [size[0], size[1], model.unet.config().in_channels]))
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `evaluate`, `info`, `schedule`,
+//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `eval`, `info`, `schedule`,
 //! `devices`, `check`, `bench`.
 
 mod bench;
@@ -8,8 +8,10 @@ mod demo;
 mod device;
 mod devices;
 mod ema;
+mod eval;
 mod evaluate;
 mod info;
+mod likelihood;
 mod model;
 mod noise;
 mod objective;
@@ -41,7 +43,8 @@ enum Command {
     Predict(predict::Predict),
     Convert(convert::Convert),
     Ema(ema::Ema),
-    Evaluate(evaluate::Evaluate),
+    #[command(visible_alias = "evaluate")]
+    Eval(eval::Eval),
     Info(info::Info),
     Schedule(schedule::Schedule),
     Devices(devices::Devices),
@@ -58,7 +61,7 @@ pub fn main() -> ExitCode {
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
         Command::Ema(ema) => ema.run(),
-        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Eval(eval) => eval.run(),
         Command::Info(info) => info.run(),
         Command::Schedule(schedule) => schedule.run(),
         Command::Devices(devices) => devices.run(),

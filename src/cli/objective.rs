@@ -42,6 +42,11 @@ impl ObjectiveFlags {
         set(&mut t.timestep_sampler, self.timestep_sampler);
     }
 
+    /// Whether the flags ask for learned variances.
+    pub(super) fn learns_variances(&self) -> bool {
+        matches!(self.variance, Some(VarianceType::Learned | VarianceType::LearnedRange))
+    }
+
     /// A scheduler with what the flags say of it.
     pub(super) fn scheduler(&self, mut scheduler: SchedulerConfig) -> SchedulerConfig {
         set(&mut scheduler.prediction_type, self.prediction);

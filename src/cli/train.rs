@@ -218,8 +218,8 @@ impl Train {
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
         let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
-        if chosen && scheduler.learns_variances() {
-            unet.out_channels = 2 * unet.in_channels;
+        if (chosen || self.objective.learns_variances()) && scheduler.learns_variances() {
+            unet = with_variances(unet);
         }
         self.begin(RunConfig { unet, scheduler, training: tables.training }, dataset)
     }
@@ -337,6 +337,7 @@ impl Train {
                     num_class_embeds: unet.num_class_embeds.or(num_class_embeds),
                     ..unet
                 };
+                let filled = if self.objective.learns_variances() { with_variances(filled) } else { filled };
                 filled == config.unet
             });
             // What the file leaves out may have come from the model of --from.
@@ -374,6 +375,12 @@ impl Train {
         differs("--flip", self.flip.then_some(&true), &t.random_flip)?;
         differs("--classes", self.classes.then_some(&true), &t.class_conditional)
     }
+}
+
+/// A network with channels for the variances, where it has one a channel of the pictures.
+fn with_variances(unet: UNetConfig) -> UNetConfig {
+    let doubled = unet.out_channels == unet.in_channels;
+    UNetConfig { out_channels: if doubled { 2 * unet.in_channels } else { unet.out_channels }, ..unet }
 }
 
 /// The pictures, brought to what the network takes.

@@ -2,6 +2,7 @@
 
 mod betas_file;
 mod chain;
+pub mod likelihood;
 mod noise_levels;
 mod noise_schedule;
 mod process;

@@ -15,6 +15,28 @@ pub struct DynamicThreshold {
     pub most: f32,
 }
 
+impl DynamicThreshold {
+    /// The place of the quantile among so many sorted numbers, and how far it is from there to the next; in singles, as
+    /// PyTorch has it.
+    fn rank(&self, count: usize) -> (usize, f32) {
+        let rank = self.ratio * (count - 1) as f32;
+        let below = (rank.floor() as usize).min(count - 1);
+        (below, if below + 1 < count { rank - rank.floor() } else { 0.0 })
+    }
+
+    /// The threshold of a picture, of the sizes of all its elements.
+    pub fn of<T: Real>(&self, sizes: &mut [T]) -> T {
+        let (below, part) = self.rank(sizes.len());
+        // A NaN is larger than everything.
+        sizes.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan())));
+        let above = sizes[(below + 1).min(sizes.len() - 1)];
+        let quantile = if part > 0.0 { sizes[below] + T::from_f32(part) * (above - sizes[below]) } else { sizes[below] };
+        let held = if quantile < T::one() { T::one() } else { quantile };
+        let most = T::from_f32(self.most);
+        if held > most { most } else { held }
+    }
+}
+
 /// thresholds `[pictures]` of x, the network's output and the stage's weights.
 #[derive(Clone, Copy, Debug)]
 struct Thresholds {
@@ -27,33 +49,14 @@ struct Thresholds {
     threshold: DynamicThreshold,
 }
 
-impl Thresholds {
-    /// The place of the quantile among a picture's sorted numbers, and how far it is from there to the next; in singles,
-    /// as PyTorch has it.
-    fn rank(&self) -> (usize, f32) {
-        let rank = self.threshold.ratio * (self.elements - 1) as f32;
-        let below = (rank.floor() as usize).min(self.elements - 1);
-        (below, if below + 1 < self.elements { rank - rank.floor() } else { 0.0 })
-    }
-}
-
 impl<T: Real> Twin<T> for Thresholds {
     fn twin(&self, io: &mut Bindings<T>) {
         let (table, output, x, thresholds) = (io.read(0), io.read(1), io.read(2), io.write(3));
         let row = &table[io.step().sampler_row as usize * COLUMNS..];
-        let (below, part) = self.rank();
         for (picture, threshold) in thresholds.iter_mut().enumerate() {
             let all = picture * self.elements..(picture + 1) * self.elements;
             let x0 = |i: usize| row[0] * x[i] + row[1] * output[place(i, self.channels, self.output_channels)];
-            let mut sizes: Vec<T> = all.map(|i| x0(i).abs()).collect();
-            // A NaN is larger than everything.
-            sizes.sort_unstable_by(|a, b| a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan())));
-            let above = sizes[(below + 1).min(self.elements - 1)];
-            let quantile =
-                if part > 0.0 { sizes[below] + T::from_f32(part) * (above - sizes[below]) } else { sizes[below] };
-            let held = if quantile < T::one() { T::one() } else { quantile };
-            let most = T::from_f32(self.threshold.most);
-            *threshold = if held > most { most } else { held };
+            *threshold = self.threshold.of(&mut all.map(|i| x0(i).abs()).collect::<Vec<T>>());
         }
     }
 }
@@ -63,7 +66,7 @@ impl Kernel for Thresholds {
         shader!("dynamic_threshold", "grid", "step")
     }
     fn parameters(&self) -> Vec<u32> {
-        let (below, part) = self.rank();
+        let (below, part) = self.threshold.rank(self.elements);
         let sizes = [self.pictures, self.elements, self.channels, self.output_channels, below].map(|n| n as u32);
         [&sizes[..], &[part.to_bits(), self.threshold.most.to_bits()]].concat()
     }

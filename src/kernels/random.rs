@@ -27,6 +27,14 @@ pub enum Purpose {
     TestData = 8,
     /// The elements that dropout keeps; the layer's number is in the bits above the lowest eight.
     Dropout = 9,
+    /// The noise of a picture whose likelihood is asked for.
+    EvaluationNoise = 20,
+    /// The timesteps of one.
+    EvaluationTimestep = 21,
+    /// Where in its level's bin an element of one is.
+    Dequantization = 22,
+    /// The direction in which a divergence is estimated.
+    Direction = 23,
 }
 
 /// Threefry-2x32 with 20 rounds.

@@ -19,6 +19,20 @@ pub struct Forward {
     pub labels: Option<Storage>,
     /// `[pictures, height, width, out_channels]`.
     pub output: Storage,
+    /// Channels of the pictures.
+    pub channels: usize,
+    /// Channels of the output.
+    pub output_channels: usize,
+    /// The output's gradient in the pictures, where it was asked for.
+    pub pull_back: Option<PulledBack>,
+}
+
+/// The vector-Jacobian product of a network: the gradient in its pictures of its output's weighed sum.
+pub struct PulledBack {
+    /// The weights, as the output.
+    pub upstream: Storage,
+    /// As the pictures.
+    pub gradient: Storage,
 }
 
 impl Forward {
@@ -26,7 +40,19 @@ impl Forward {
     ///
     /// # Errors
     /// [`Input`](crate::Error::Input) if the network does not take pictures of this size.
-    pub fn new(unet: &UNet, batch: usize, [height, width]: [usize; 2]) -> Result<Self> {
+    pub fn new(unet: &UNet, batch: usize, size: [usize; 2]) -> Result<Self> {
+        Self::record(unet, batch, size, false)
+    }
+
+    /// Records a network and its output's gradient in the pictures.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_pull_back(unet: &UNet, batch: usize, size: [usize; 2]) -> Result<Self> {
+        Self::record(unet, batch, size, true)
+    }
+
+    fn record(unet: &UNet, batch: usize, [height, width]: [usize; 2], with_pull_back: bool) -> Result<Self> {
         let config = unet.config();
         let shape = [batch, height, width, config.in_channels];
         let weights = Storage::f32("weights", unet.parameters().len());
@@ -43,6 +69,9 @@ impl Forward {
         };
         let mut r = Recorder::new();
         let (x, t) = (r.input(&pictures, &shape), r.input(&timesteps, &[batch]));
+        if with_pull_back {
+            r.require_gradient(x);
+        }
         let classes = labels.as_ref().map(|labels| r.input(labels, &label_shape));
         let mut net = Network {
             r: &mut r,
@@ -53,7 +82,28 @@ impl Forward {
             recompute: Recompute::None,
         };
         let output = unet.record(&mut net, x, t, classes)?;
+        let mut pull_back = None;
+        if with_pull_back {
+            let shape = r.shape(output).to_vec();
+            let upstream = Storage::f32("output's weights", shape.iter().product());
+            let weighed = r.input(&upstream, &shape);
+            r.backward(output, weighed)?;
+            pull_back = r.gradient(x).map(|gradient| (upstream, gradient));
+        }
         let output = r.export("output", output);
-        Ok(Self { plan: r.finish(), weights, pictures, timesteps, labels, output })
+        let pull_back = pull_back
+            .map(|(upstream, gradient)| PulledBack { upstream, gradient: r.export("pictures' gradient", gradient) });
+        let (channels, output_channels) = (config.in_channels, config.out_channels);
+        Ok(Self {
+            plan: r.finish(),
+            weights,
+            pictures,
+            timesteps,
+            labels,
+            output,
+            channels,
+            output_channels,
+            pull_back,
+        })
     }
 }

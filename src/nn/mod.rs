@@ -21,7 +21,7 @@ pub use config::UNetConfig;
 pub use config_values::{
     BlockType, ClassEmbedType, MidBlockType, ResampleType, SampleSize, TimeEmbeddingType, TimeScaleShift,
 };
-pub use forward::Forward;
+pub use forward::{Forward, PulledBack};
 pub use layers::{Network, Recompute};
 pub use parameters::{Initial, Layout, NamedTensor, Parameter, ParameterId, Parameters};
 pub use tensor_source::TensorSource;

@@ -2,6 +2,7 @@
 
 mod animation;
 mod axis;
+mod bound_plot;
 mod loss_curve;
 mod schedule_plot;
 mod sheet;
@@ -15,6 +16,7 @@ use crate::atomic_file;
 use crate::error::{Error, Result};
 
 pub use animation::save_animation;
+pub use bound_plot::bound_plot;
 pub use loss_curve::loss_curve;
 pub use schedule_plot::{PlottedSchedule, schedule_plot};
 

@@ -38,9 +38,13 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
                 Learned | LearnedRange => 1.0,
             };
             weights.log_deviation = match variance_type {
-                // As in the bound that it is trained with; diffusers takes the root of whatever it is.
+                // The least that it is taken for in the bound that it is trained with, on all timesteps; diffusers
+                // takes the root of whatever it is.
                 Learned if plan.options.diffusers_exact => [f64::from(f32::MIN), 0.0],
-                Learned => [LEAST_SHARE * posterior_variance, 0.0],
+                Learned => {
+                    let noise = &plan.schedule.one_minus_alphas_cumprod;
+                    [LEAST_SHARE * plan.schedule.betas[t] * noise[t - 1] / noise[t], 0.0]
+                }
                 // Half of the variance's logarithm, where v goes from -1 to 1 between the two.
                 _ => {
                     let (least, most) = (posterior_variance.max(LEAST_VARIANCE).ln(), beta.ln());

@@ -14,12 +14,7 @@ fn word(value: impl serde::Serialize) -> String {
 
 /// The reverse process's variances.
 pub(super) fn variance(scheduler: &SchedulerConfig) -> Variance {
-    match scheduler.variance_type {
-        None | Some(VarianceType::FixedSmall | VarianceType::FixedSmallLog) => Variance::Small,
-        Some(VarianceType::FixedLarge | VarianceType::FixedLargeLog) => Variance::Large,
-        Some(VarianceType::Learned) => Variance::Learned,
-        Some(VarianceType::LearnedRange) => Variance::LearnedRange,
-    }
+    scheduler.variance_type.unwrap_or(VarianceType::FixedSmall).into()
 }
 
 /// Whether objective, variances and loss fit together.

@@ -1,0 +1,140 @@
+//! The variational bound of pictures (Ho et al. 2020, eq. 5): L_T, every L_{t-1}, L_0.
+
+use super::predictor::{LevelPictures, Predictor};
+use super::{ReverseProcess, mean_and_error};
+use crate::error::{Error, Result};
+use crate::kernels::random::{Purpose, normal_pair, picture_key, threefry2x32, uniform};
+use rayon::prelude::*;
+use std::f64::consts::LN_2;
+use std::ops::Range;
+
+/// How the bound is estimated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BoundOptions {
+    /// Runs of the network for each picture, at least 2: one at the first timestep, the others at one timestep each of as
+    /// many stretches of the rest, drawn for each picture. All timesteps if not given.
+    pub timesteps: Option<usize>,
+    /// Makes x_t, and the timesteps that are drawn.
+    pub seed: u64,
+}
+
+/// The bound, in bits per dimension: its parts add up to the total.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bound {
+    /// L_T: how far x_T is from standard normal noise.
+    pub prior: f64,
+    /// L_1 to L_{T-1}, of the timesteps with indices 1 to T - 1. Where timesteps were drawn, each has the mean of its
+    /// stretch.
+    pub terms: Vec<f64>,
+    /// L_0: the picture's levels, given x_1.
+    pub decoder: f64,
+    /// All of it.
+    pub total: f64,
+    /// The total's standard error, over pictures, drawn noise and drawn timesteps; none of a single picture.
+    pub standard_error: Option<f64>,
+    /// Every picture's total.
+    pub of_pictures: Vec<f64>,
+}
+
+/// One run of the network: a picture at a timestep.
+struct Item {
+    picture: usize,
+    stretch: usize,
+    t: usize,
+}
+
+/// Timesteps of which each picture takes one: the first alone, and the others in stretches as equal as can be.
+fn stretches(timesteps: usize, runs: usize) -> Vec<Range<usize>> {
+    let rest = timesteps - 1;
+    let parts = (runs - 1).min(rest);
+    let end = |part: usize| 1 + (rest * part).checked_div(parts).unwrap_or(0);
+    std::iter::once(0..1).chain((0..parts).map(|part| end(part)..end(part + 1))).collect()
+}
+
+/// The bound of the pictures. `watch` is told how many of how many runs of the network are done.
+///
+/// # Errors
+/// [`Input`](Error::Input) where the predictor's output does not fit or is not finite; the predictor's.
+pub fn bound(
+    process: &ReverseProcess,
+    predictor: &mut dyn Predictor,
+    pictures: &LevelPictures,
+    options: &BoundOptions,
+    watch: &mut dyn FnMut(usize, usize),
+) -> Result<Bound> {
+    let timesteps = process.timesteps();
+    let runs = options.timesteps.unwrap_or(timesteps);
+    if !(2.min(timesteps)..=timesteps).contains(&runs) {
+        return Err(Error::input(format!("{runs} timesteps, expected {} to {timesteps}", 2.min(timesteps))));
+    }
+    let (elements, channels) = (pictures.elements(), pictures.channels());
+    let bits = |nats: f64| nats / (elements as f64 * LN_2);
+    let stretches = stretches(timesteps, runs);
+    let seed = [options.seed as u32, (options.seed >> 32) as u32];
+    let item = |run: usize| {
+        let (picture, stretch) = (run / stretches.len(), run % stretches.len());
+        let Range { start, end } = stretches[stretch];
+        let key = picture_key(seed, Purpose::EvaluationTimestep, pictures.number(picture));
+        let drawn: f64 = uniform(threefry2x32(key, [0, stretch as u32])[0]);
+        Item { picture, stretch, t: start + (drawn * (end - start) as f64) as usize }
+    };
+    // By picture and stretch: the bits of the stretch's timestep.
+    let mut found = Vec::with_capacity(pictures.len() * stretches.len());
+    let all = pictures.len() * stretches.len();
+    let batch = predictor.batch().max(1);
+    for first in (0..all).step_by(batch) {
+        let items: Vec<Item> = (first..(first + batch).min(all)).map(item).collect();
+        let mut x_t = vec![0.0; items.len() * elements];
+        x_t.par_chunks_mut(elements).zip(&items).for_each(|(x_t, item)| {
+            let [signal, noise] = process.signal_and_noise(item.t);
+            let key = picture_key(seed, Purpose::EvaluationNoise, pictures.number(item.picture));
+            let normals = (0..).flat_map(|pair| normal_pair::<f64>(key, item.t as u32, pair));
+            for ((x_t, x0), normal) in x_t.iter_mut().zip(pictures.levels(item.picture)).zip(normals) {
+                *x_t = (signal * x0 + noise * normal) as f32;
+            }
+        });
+        let told: Vec<f32> = items.iter().map(|item| item.t as f32).collect();
+        let labels = pictures.labels_of(items.iter().map(|item| item.picture));
+        let output = predictor.predict(&x_t, &told, labels.as_deref())?;
+        let width = output.len() / items.len();
+        let terms = (items.par_iter().zip(x_t.par_chunks(elements)).zip(output.par_chunks(width.max(1))))
+            .map(|((item, x_t), output)| {
+                let nats = process.term(item.t, pictures.levels(item.picture), x_t, output, channels)?;
+                if nats.is_finite() {
+                    return Ok(bits(nats));
+                }
+                let t = item.t;
+                Err(Error::input(format!("the network's output at timestep {t} is not finite, or its variance is not")))
+            })
+            .collect::<Result<Vec<f64>>>()?;
+        found.extend(terms);
+        watch(first + items.len(), all);
+        debug_assert!(items.iter().all(|item| stretches[item.stretch].contains(&item.t)));
+    }
+    let count = pictures.len() as f64;
+    let priors: Vec<f64> = (0..pictures.len()).map(|picture| bits(process.prior(pictures.levels(picture)))).collect();
+    let of_stretch = |stretch: usize| found.iter().skip(stretch).step_by(stretches.len()).sum::<f64>() / count;
+    let terms = (1..stretches.len()).flat_map(|stretch| vec![of_stretch(stretch); stretches[stretch].len()]).collect();
+    let weighed = |parts: &[f64]| parts.iter().zip(&stretches).map(|(bits, all)| bits * all.len() as f64).sum::<f64>();
+    let of_pictures: Vec<f64> =
+        priors.iter().zip(found.chunks(stretches.len())).map(|(prior, parts)| prior + weighed(parts)).collect();
+    let (total, standard_error) = mean_and_error(&of_pictures);
+    let prior = priors.iter().sum::<f64>() / count;
+    Ok(Bound { prior, terms, decoder: of_stretch(0), total, standard_error, of_pictures })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stretches;
+
+    #[test]
+    fn stretches_are_all_timesteps_once() {
+        for (timesteps, runs) in [(1, 1), (2, 2), (7, 2), (7, 3), (7, 7), (1000, 1000), (1000, 50), (1000, 2)] {
+            let all = stretches(timesteps, runs);
+            assert_eq!(all.len(), runs);
+            assert_eq!(all.iter().cloned().flatten().collect::<Vec<_>>(), (0..timesteps).collect::<Vec<_>>());
+            let lengths = || all[1..].iter().map(std::ops::Range::len);
+            assert!(lengths().max().unwrap_or(0) <= lengths().min().unwrap_or(0) + 1, "{all:?}");
+        }
+    }
+}
