@@ -153,13 +153,13 @@ fn expected(mixture: &Mixture, config: &SchedulerConfig, large: bool) -> (f64, V
 }
 
 /// The bound of a mixture's data with its best prediction, every part of which has to be what is expected.
-fn check_bound(mixture: &Mixture, betas: &[f64], prediction: &str, variance: &str, [count, elements]: [usize; 2]) {
+fn check_bound(mixture: &Mixture, betas: &[f64], prediction: &str, variance: &str, count: usize) {
     let config = scheduler(json!({
         "num_train_timesteps": betas.len(), "trained_betas": betas, "prediction_type": prediction,
         "variance_type": variance, "clip_sample": false,
     }));
     let process = ReverseProcess::new(&config, Decoder::Safe).unwrap();
-    let (pictures, truth) = mixture.pictures(count, elements);
+    let (pictures, truth) = mixture.pictures(count, 1000);
     let mut best = Optimal::new(mixture, &config);
     let found = bound(&process, &mut best, &pictures, &BoundOptions::default(), &mut |_, _| {}).unwrap();
     let (prior, terms, decoder) = expected(mixture, &config, variance == "fixed_large");
@@ -169,13 +169,14 @@ fn check_bound(mixture: &Mixture, betas: &[f64], prediction: &str, variance: &st
         assert!((found - expected).abs() < 1e-3, "{prediction} {variance} {what}: {found}, {expected}");
     };
     close("prior", found.prior, prior);
-    // A level's bits vary so much that few pictures do not say their mean.
-    if count * elements > 1_000_000 {
-        close("decoder", found.decoder, decoder);
-    }
     assert_eq!(found.terms.len() + 1, betas.len());
-    for (t, (found, expected)) in found.terms.iter().zip(&terms).enumerate() {
-        close(&format!("L_{}", t + 1), *found, *expected);
+    if betas.len() == 2 {
+        // A level's bits vary so much that only many pictures say their mean, and a large term's likewise.
+        close("decoder", found.decoder, decoder);
+    } else {
+        for (t, (found, expected)) in found.terms.iter().zip(&terms).enumerate() {
+            close(&format!("L_{}", t + 1), *found, *expected);
+        }
     }
     let sum = found.prior + found.decoder + found.terms.iter().sum::<f64>();
     assert!((sum - found.total).abs() < 1e-9);
@@ -185,7 +186,7 @@ fn check_bound(mixture: &Mixture, betas: &[f64], prediction: &str, variance: &st
         "{prediction} {variance}: {total:.4} above {truth:.4}, {worst:.1e} from what is expected, error {error:.1e}"
     );
     assert!(total > truth + 3.0 * error, "the bound lies above: {total} {truth} {error}");
-    if mixture.is_one() && variance == "fixed_small" {
+    if mixture.is_one() && variance == "fixed_small" && betas.len() > 2 {
         // The closed form: the best prediction is a line, whose error is v n^2 / (s^2 v + n^2).
         let schedule = NoiseSchedule::new(&config);
         for t in 1..betas.len() {
@@ -210,8 +211,9 @@ fn with_the_best_prediction_every_term_is_what_it_has_to_be() {
         (two(), "sample", "fixed_small"),
         (two(), "epsilon", "fixed_large"),
     ] {
-        check_bound(&mixture, &betas, prediction, variance, [800, 1000]);
-        check_bound(&mixture, &betas[..2], prediction, variance, [6000, 1000]);
+        check_bound(&mixture, &betas, prediction, variance, 500);
+        // The second posterior's variance is about the first prediction's error: levels are decoded as they should be.
+        check_bound(&mixture, &[1e-3, 0.02], prediction, variance, 10_000);
     }
 }
 

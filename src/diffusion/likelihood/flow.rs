@@ -1,5 +1,6 @@
 //! The noise levels that the probability-flow ODE runs through, counted by the logarithm of sigma = noise / signal.
 
+use super::discrete;
 use crate::diffusion::sigmas::{Sigmas, signal_and_noise};
 use crate::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig};
 use crate::error::{Error, Result};
@@ -46,6 +47,7 @@ impl DiscreteFlow {
     /// # Errors
     /// [`Input`](Error::Input) if the schedule has not two levels of noise.
     pub fn new(config: &SchedulerConfig) -> Result<Self> {
+        discrete(config)?;
         let mut schedule = NoiseSchedule::new(config);
         let levels = schedule.alphas_cumprod.iter().take_while(|&&signal| signal > 0.0).count();
         schedule.alphas_cumprod.truncate(levels);
