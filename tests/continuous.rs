@@ -211,8 +211,15 @@ fn rows_are_the_processes() {
             let is_turned = keys["prediction_type"].is_null() && matches!(process, Process::Edm { .. });
             let prediction = if matches!(process, Process::Edm { .. }) { VPrediction } else { Epsilon };
             let first = process.first() as f32;
-            let levels =
-                ContinuousLevels { process: kernel, first, draw, prediction, is_turned, weighting: Weighting::None };
+            let levels = ContinuousLevels {
+                process: kernel,
+                first,
+                times: 0,
+                draw,
+                prediction,
+                is_turned,
+                weighting: Weighting::None,
+            };
             let mut r = aquatint::plan::Recorder::new();
             let drawn = continuous_levels(&mut r, 300, levels);
             let rows = r.export("rows", drawn.levels);
@@ -248,12 +255,41 @@ fn rows_are_the_processes() {
     });
 }
 
+/// Song & Ermon 2019: levels at equal ratios from the least to the largest sigma, each as often.
+#[test]
+fn discrete_levels_are_geometric_and_alike() {
+    use aquatint::kernels::continuous_levels::{ContinuousLevels, ContinuousProcess, TimeDraw, continuous_levels};
+    use aquatint::kernels::{prediction::PredictionType::Score, weighting::Weighting};
+    let (pictures, times, ends) = (4000, 10, [0.01_f32, 50.0]);
+    for draw in [TimeDraw::Uniform, TimeDraw::Stratified(pictures)] {
+        let (process, weighting) = (ContinuousProcess::Ve(ends), Weighting::Snr);
+        let levels =
+            ContinuousLevels { process, first: 1e-5, times, draw, prediction: Score, is_turned: false, weighting };
+        let mut r = aquatint::plan::Recorder::new();
+        let drawn = continuous_levels(&mut r, pictures, levels);
+        let rows = r.export("rows", drawn.levels);
+        let device = &mut Host::<f32>::new();
+        let plan = device.load(&r.finish()).unwrap();
+        device.run(plan, &Step::seeded(9)).unwrap();
+        let mut counts = [0_u32; 10];
+        for row in device.download(&rows).unwrap().chunks_exact(8) {
+            let sigma = ends[0] * (ends[1] / ends[0]).powf(row[6] / 9.0);
+            assert!((row[1] - sigma).abs() < 1e-5 * sigma && (row[4] - sigma * sigma).abs() < 1e-4 * sigma * sigma);
+            assert_eq!((row[0], row[5]), (1.0, row[1]));
+            counts[row[6] as usize] += 1;
+        }
+        let spread = if matches!(draw, TimeDraw::Uniform) { 80 } else { 1 };
+        assert!(counts.iter().all(|count| count.abs_diff(400) <= spread), "{draw:?}: {counts:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     for (keys, words) in [
         (json!({ "_class_name": "ScoreSdeVpScheduler", "beta_min": 0.0 }), &["beta_min", "0"][..]),
         (json!({ "_class_name": "ScoreSdeVeScheduler", "sigma_min": 60.0, "sigma_max": 50.0 }), &["sigma_min", "60"]),
         (json!({ "_class_name": "ScoreSdeVpScheduler", "sampling_eps": 1.0 }), &["sampling_eps", "1"]),
+        (json!({ "_class_name": "ScoreSdeVeScheduler", "num_noise_levels": 1 }), &["num_noise_levels", "1"]),
         (json!({ "_class_name": "EDMEulerScheduler", "prediction_type": "sample" }), &["prediction_type", "sample"]),
         (json!({ "_class_name": "EDMEulerScheduler", "sigma_schedule": "exponential" }), &["sigma_schedule", "karras"]),
         (json!({ "_class_name": "EDMEulerScheduler", "rho": 0.5 }), &["rho", "0.5"]),
