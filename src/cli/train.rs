@@ -32,7 +32,8 @@ use std::time::Instant;
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
     aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
     aquatint train --data photos/ --out runs/vlb --objective vlb --variance learned-range \\\n      \
-    --timestep-sampler importance")]
+    --timestep-sampler importance\n  \
+    aquatint train --data photos/ --out runs/sliced --schedule ncsn --objective sliced")]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
