@@ -40,8 +40,7 @@ fn config(keys: &Value, sampler: TimestepSampler, steps: usize) -> RunConfig {
         ..default_unet(1, 1, 1, None)
     };
     let training = TrainingConfig {
-        weighting: if explodes { WeightingName::Snr } else { WeightingName::None },
-        timestep_sampler: sampler,
+        timestep_sampler: Some(sampler),
         max_train_steps: steps,
         train_batch_size: BATCH,
         learning_rate: 3e-3,
@@ -108,7 +107,7 @@ fn processes() -> Vec<(Value, TimestepSampler)> {
         (json!({ "_class_name": "ScoreSdeVpScheduler" }), TimestepSampler::Uniform),
         (json!({ "_class_name": "ScoreSdeVpScheduler", "sub_vp": true }), TimestepSampler::Stratified),
         (ve, TimestepSampler::Uniform),
-        (json!({ "_class_name": "EDMEulerScheduler" }), TimestepSampler::Uniform),
+        (json!({ "_class_name": "EDMEulerScheduler" }), TimestepSampler::LogNormal),
         (json!({ "_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction" }), TimestepSampler::LogNormal),
     ]
 }
@@ -378,11 +377,11 @@ fn what_cannot_be_is_refused_by_name() {
     let vp = &processes()[0].0;
     sliced(&|_| (), &processes()[3].0, &["objective", "EDMEulerScheduler"]);
     sliced(&|c| c.training.loss = LossName::L1, vp, &["loss", "l1", "l2"]);
-    sliced(&|c| c.training.weighting = WeightingName::P2, vp, &["weighting", "p2", "snr"]);
+    sliced(&|c| c.training.weighting = Some(WeightingName::P2), vp, &["weighting", "p2", "snr"]);
     sliced(&|c| c.unet.dropout = 0.1, vp, &["dropout", "0.1"]);
     sliced(&|c| c.unet.out_channels = 2, vp, &["out_channels", "2"]);
     sliced(&|_| (), &json!({ "prediction_type": "sample" }), &["prediction_type", "sample", "score"]);
-    let importance = |c: &mut RunConfig| c.training.timestep_sampler = TimestepSampler::Importance;
+    let importance = |c: &mut RunConfig| c.training.timestep_sampler = Some(TimestepSampler::Importance);
     sliced(&importance, &json!({}), &["timestep_sampler", "importance"]);
     let vp = config(&processes()[0].0, TimestepSampler::LogNormal, 1);
     let message = Trainer::new(&vp, [1, 1]).err().unwrap().to_string();

@@ -174,3 +174,91 @@ fn runs_in_continuous_time() {
         fails(&["train", "--resume", "--device", "cpu", "--out", text(&out), "--schedule", "linear"], &["--schedule"]);
     }
 }
+
+/// Flags, with what a run that they start says of itself; or with what is said of why there is none.
+#[test]
+fn flags_go_together_or_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let of_variances = ["--objective", "hybrid", "--variance", "learned-range", "--timestep-sampler", "log-normal"];
+    for (number, (file, flags, runs, words)) in [
+        ("", &["--schedule", "vp"][..], true, &["weighting = \"none\"", "timestep_sampler = \"uniform\""][..]),
+        ("", &["--schedule", "vp", "--prediction", "v"], true, &["prediction_type = \"v_prediction\""]),
+        ("", &["--schedule", "sub-vp", "--timestep-sampler", "stratified"], true, &["sub_vp = true", "\"stratified\""]),
+        ("", &["--schedule", "ve"], true, &["weighting = \"snr\"", "sigma_max = 50"]),
+        ("", &["--schedule", "ve", "--weighting", "none"], true, &["weighting = \"none\""]),
+        ("", &["--schedule", "ve", "--prediction", "epsilon"], true, &["weighting = \"none\"", "\"epsilon\""]),
+        ("", &["--schedule", "ncsn"], true, &["weighting = \"snr\"", "num_noise_levels = 232"]),
+        ("", &["--schedule", "edm"], true, &["timestep_sampler = \"log_normal\""]),
+        ("", &["--schedule", "edm", "--timestep-sampler", "uniform"], true, &["timestep_sampler = \"uniform\""]),
+        ("", &["--schedule", "edm", "--prediction", "v"], true, &["prediction_type = \"v_prediction\""]),
+        ("", &["--prediction", "score"], true, &["weighting = \"snr\""]),
+        ("", &["--prediction", "score", "--objective", "vlb"], true, &["weighting = \"none\""]),
+        ("[scheduler]\n_class_name = \"ScoreSdeVeScheduler\"\n", &[], true, &["weighting = \"snr\"", "1348"]),
+        (
+            "[scheduler]\nprediction_type = \"v_prediction\"\nbeta_max = 10.0\n",
+            &["--schedule", "vp"],
+            true,
+            &["ScoreSdeVpScheduler", "prediction_type = \"v_prediction\"", "beta_max = 10.0"],
+        ),
+        ("", &["--schedule", "edm", "--prediction", "sample"], false, &["--prediction", "sample", "EDMEulerScheduler"]),
+        ("", &["--schedule", "edm", "--prediction", "score"], false, &["--prediction", "score", "EDMEulerScheduler"]),
+        ("", &["--schedule", "edm", "--timestep-sampler", "stratified"], false, &["timestep_sampler", "log_normal"]),
+        ("", &["--schedule", "ve", "--timestep-sampler", "importance"], false, &["timestep_sampler", "importance"]),
+        ("", &["--schedule", "vp", "--timestep-sampler", "log-normal"], false, &["timestep_sampler", "log_normal"]),
+        ("", &["--schedule", "vp", "--variance", "learned-range"], false, &["--variance", "ScoreSdeVpScheduler"]),
+        ("", &["--schedule", "vp", "--zero-snr"], false, &["--zero-snr", "rescale_betas_zero_snr", "ScoreSdeVp"]),
+        ("", &["--schedule", "ve", "--objective", "vlb"], false, &["objective is \"vlb\"", "ScoreSdeVeScheduler"]),
+        ("", &["--schedule", "ve", "--weighting", "kl"], false, &["weighting is \"kl\""]),
+        ("", &["--objective", "vlb", "--timestep-sampler", "log-normal"], false, &["log_normal", "vlb"]),
+        ("", &of_variances, false, &["log_normal", "hybrid"]),
+        ("[training]\nlog_normal_mean = 900.0\n", &["--schedule", "edm"], false, &["log_normal_mean", "900"]),
+        ("time_embedding_type = \"fourier\"\n", &["--schedule", "edm"], false, &["time_embedding_type", "EDMEuler"]),
+        (
+            "[scheduler]\n_class_name = \"ScoreSdeVpScheduler\"\nrescale_betas_zero_snr = true\n",
+            &[],
+            false,
+            &["rescale_betas_zero_snr", "ScoreSdeVpScheduler"],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let config = folder.path().join(format!("{number}.toml"));
+        fs::write(&config, format!("{SMALL}{file}")).unwrap();
+        let out = folder.path().join(number.to_string());
+        let base = ["train", "--data", "digits", "--config", text(&config), "--batch", "2", "--device", "cpu"];
+        let train = [&base[..], &["--out", text(&out)], flags].concat();
+        let first = [&train[..], &["--steps", "1"]].concat();
+        if !runs {
+            fails(&first, words);
+            assert!(!out.exists(), "{flags:?}");
+            continue;
+        }
+        ok(&first);
+        ok(&[&train[..], &["--steps", "2", "--resume"]].concat());
+        let toml = fs::read_to_string(out.join("config.toml")).unwrap();
+        assert!(words.iter().all(|word| toml.contains(word)), "{flags:?}: {words:?} in {toml}");
+        let drawn = folder.path().join(format!("{number}-drawn"));
+        ok(&["sample", text(&out), "-n", "1", "--steps", "2", "--device", "cpu", "--out", text(&drawn)]);
+    }
+
+    // The flag alone, as a run is continued, and another one.
+    let [vp, sub_vp, ve, eps] = [0, 2, 3, 11].map(|number: usize| folder.path().join(number.to_string()));
+    let resume = |out: &Path, name: &'static str| -> Vec<String> {
+        ["train", "--resume", "--device", "cpu", "--schedule", name, "--out", text(out)].map(String::from).to_vec()
+    };
+    let words = |all: &[String], check: &dyn Fn(&[&str])| check(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    words(&resume(&vp, "vp"), &|all| drop(ok(all)));
+    words(&resume(&sub_vp, "vp"), &|all| fails(all, &["--schedule is vp", "sub-vp"]));
+    words(&resume(&ve, "edm"), &|all| fails(all, &["--schedule is edm", "started with ve"]));
+    // A model goes on with the noise that it knows.
+    let further = folder.path().join("further");
+    let from = |model: &Path, more: &[&str], check: &dyn Fn(&[&str])| {
+        let base = ["train", "--from", text(model), "--data", "digits", "--device", "cpu", "--batch", "2"];
+        check(&[&base[..], &["--steps", "1", "--out", text(&further)], more].concat());
+    };
+    from(&eps, &["--schedule", "edm"], &|all| fails(all, &["--from", "DDPMScheduler", "edm (EDMEulerScheduler)"]));
+    from(&vp, &["--schedule", "linear"], &|all| fails(all, &["--from", "vp (ScoreSdeVpScheduler)", "linear"]));
+    from(&ve, &[], &|all| drop(ok(all)));
+    assert!(fs::read_to_string(further.join("config.toml")).unwrap().contains("weighting = \"snr\""));
+}

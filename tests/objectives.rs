@@ -83,25 +83,30 @@ fn what_does_not_go_together_is_refused_by_name() {
     );
     let l1 = |t: &mut TrainingConfig| (t.objective, t.loss) = (ObjectiveName::Vlb, LossName::L1);
     refused(json!({}), l1, &["objective \"vlb\"", "\"l1\""]);
-    let snr = |t: &mut TrainingConfig| (t.objective, t.weighting) = (ObjectiveName::Vlb, WeightingName::Snr);
+    let snr = |t: &mut TrainingConfig| (t.objective, t.weighting) = (ObjectiveName::Vlb, Some(WeightingName::Snr));
     refused(learned(), snr, &["objective \"vlb\"", "\"snr\""]);
     let zero = |prediction: &str| json!({ "rescale_betas_zero_snr": true, "prediction_type": prediction });
-    refused(zero("epsilon"), |t| t.weighting = WeightingName::Kl, &["weighting \"kl\"", "epsilon", "timestep 999"]);
+    refused(
+        zero("epsilon"),
+        |t| t.weighting = Some(WeightingName::Kl),
+        &["weighting \"kl\"", "epsilon", "timestep 999"],
+    );
     refused(zero("score"), |t| t.objective = ObjectiveName::Vlb, &["objective \"vlb\"", "timestep 999", "score"]);
     refused(json!({}), |t| t.snr_gamma = -1.0, &["snr_gamma", "-1"]);
     refused(json!({}), |t| t.huber_delta = f32::NAN, &["huber_delta", "NaN"]);
     refused(json!({}), |t| t.p2_k = 0.0, &["p2_k", "0"]);
     refused(json!({}), |t| t.vlb_weight = f32::INFINITY, &["vlb_weight", "inf"]);
-    let far = |t: &mut TrainingConfig| (t.timestep_sampler, t.log_normal_mean) = (TimestepSampler::LogNormal, 900.0);
+    let far =
+        |t: &mut TrainingConfig| (t.timestep_sampler, t.log_normal_mean) = (Some(TimestepSampler::LogNormal), 900.0);
     refused(json!({}), far, &["log_normal_mean", "900"]);
     // What has a value at zero SNR is trained.
     for weighting in [WeightingName::None, WeightingName::Snr, WeightingName::MinSnr, WeightingName::P2] {
         for prediction in ["epsilon", "score", "sample", "v_prediction"] {
-            Trainer::new(&config(zero(prediction), |t| t.weighting = weighting), [8, 8]).unwrap();
+            Trainer::new(&config(zero(prediction), |t| t.weighting = Some(weighting)), [8, 8]).unwrap();
         }
     }
     for prediction in ["sample", "v_prediction"] {
-        Trainer::new(&config(zero(prediction), |t| t.weighting = WeightingName::Kl), [8, 8]).unwrap();
+        Trainer::new(&config(zero(prediction), |t| t.weighting = Some(WeightingName::Kl)), [8, 8]).unwrap();
         Trainer::new(&config(zero(prediction), |t| t.objective = ObjectiveName::Vlb), [8, 8]).unwrap();
     }
 }
@@ -119,7 +124,7 @@ fn every_objective_trains_alike_on_both_devices() {
         ("fixed_small", "score", ObjectiveName::Sliced, WeightingName::None, TimestepSampler::Stratified),
     ] {
         let config = config(scheduler(variance, prediction), |t| {
-            (t.objective, t.weighting, t.timestep_sampler) = (objective, weighting, sampler);
+            (t.objective, t.weighting, t.timestep_sampler) = (objective, Some(weighting), Some(sampler));
         });
         let on_host = losses(&config, 4, &mut Host::<f32>::new()).0;
         let on_gpu = losses(&config, 4, &mut gpu).0;
@@ -189,7 +194,7 @@ fn micro_batches_draw_as_one_batch() {
         let scheduler = || json!({ "num_train_timesteps": 6, "beta_end": 0.3 });
         let [whole, cut] = [(BATCH, 1), (BATCH / 4, 4)].map(|(batch, micro_batches)| {
             let config = config(scheduler(), |t| {
-                t.timestep_sampler = sampler;
+                t.timestep_sampler = Some(sampler);
                 (t.train_batch_size, t.gradient_accumulation_steps) = (batch, micro_batches);
             });
             let (losses, trainer) = losses(&config, 14, &mut Host::<f32>::new());
@@ -213,7 +218,7 @@ fn importance_sampling_is_resumed_with_the_same_bits() {
     let config = |steps: usize| {
         let scheduler = json!({ "num_train_timesteps": 3, "beta_end": 0.5, "variance_type": "learned_range" });
         config(scheduler, |t| {
-            (t.objective, t.timestep_sampler) = (ObjectiveName::Vlb, TimestepSampler::Importance);
+            (t.objective, t.timestep_sampler) = (ObjectiveName::Vlb, Some(TimestepSampler::Importance));
             t.max_train_steps = steps;
         })
     };

@@ -67,8 +67,8 @@ impl Toy {
             scheduler: SchedulerConfig::from_json(&scheduler, "toy").unwrap(),
             training: TrainingConfig {
                 objective: self.objective,
-                weighting: self.weighting,
-                timestep_sampler: self.sampler,
+                weighting: Some(self.weighting),
+                timestep_sampler: Some(self.sampler),
                 loss: self.loss,
                 vlb_weight: 0.01,
                 max_train_steps: steps,

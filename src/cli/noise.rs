@@ -1,6 +1,6 @@
 //! The noise that a flag names.
 
-use crate::diffusion::{BetaSchedule, SchedulerConfig, read_betas};
+use crate::diffusion::{BetaSchedule, Process, SchedulerClass, SchedulerConfig, read_betas};
 use crate::error::Result;
 use clap::ValueEnum;
 use serde_json::json;
@@ -35,17 +35,35 @@ const VE_SIGMA_MAX: f64 = 50.0;
 const NCSN_LEVELS: u32 = 232;
 
 impl Continuous {
-    /// The keys that its scheduler has; the rest is its class's.
-    fn keys(self) -> serde_json::Value {
+    /// Its class laid over a scheduler: what was given of the class's keys stays, the rest is the class's.
+    fn apply(self, scheduler: &SchedulerConfig, source: &str) -> Result<SchedulerConfig> {
+        let sub_vp = |is: bool| [("sub_vp", json!(is))];
+        let sigma_max = ("sigma_max", json!(VE_SIGMA_MAX));
         match self {
-            Self::Vp => json!({ "_class_name": "ScoreSdeVpScheduler" }),
-            Self::SubVp => json!({ "_class_name": "ScoreSdeVpScheduler", "sub_vp": true }),
-            Self::Ve => json!({ "_class_name": "ScoreSdeVeScheduler", "sigma_max": VE_SIGMA_MAX }),
-            Self::Ncsn => json!({
-                "_class_name": "ScoreSdeVeScheduler", "sigma_max": VE_SIGMA_MAX, "num_noise_levels": NCSN_LEVELS,
-            }),
-            Self::Edm => json!({ "_class_name": "EDMEulerScheduler" }),
+            Self::Vp => scheduler.with_process(SchedulerClass::SdeVp, [], sub_vp(false), source),
+            Self::SubVp => scheduler.with_process(SchedulerClass::SdeVp, [], sub_vp(true), source),
+            Self::Ve => {
+                let all_levels = [("num_noise_levels", json!(0))];
+                scheduler.with_process(SchedulerClass::SdeVe, [sigma_max], all_levels, source)
+            }
+            Self::Ncsn => {
+                let given = scheduler.num_noise_levels;
+                let levels = [("num_noise_levels", json!(if given == 0 { NCSN_LEVELS } else { given }))];
+                scheduler.with_process(SchedulerClass::SdeVe, [sigma_max], levels, source)
+            }
+            Self::Edm => scheduler.with_process(SchedulerClass::EdmEuler, [], [], source),
         }
+    }
+
+    /// What a process is called here.
+    fn of(scheduler: &SchedulerConfig) -> Option<Self> {
+        Some(match scheduler.process()? {
+            Process::Vp { .. } => Self::Vp,
+            Process::SubVp { .. } => Self::SubVp,
+            Process::Ve { .. } if scheduler.num_noise_levels == 0 => Self::Ve,
+            Process::Ve { .. } => Self::Ncsn,
+            Process::Edm { .. } => Self::Edm,
+        })
     }
 }
 
@@ -84,25 +102,24 @@ impl fmt::Display for Noise {
 impl Noise {
     /// The scheduler with this noise, whatever it had before. `source` is named in errors.
     pub(super) fn apply(&self, scheduler: SchedulerConfig, source: &str) -> Result<SchedulerConfig> {
-        let is_continuous = scheduler.class.is_continuous();
-        // What is in continuous time has no betas, and what has betas no such process.
-        let scheduler = if is_continuous { SchedulerConfig::default() } else { scheduler };
+        // What is in continuous time has no betas.
+        let scheduler = match self {
+            Self::Named(_) | Self::File(_) if scheduler.class.is_continuous() => {
+                scheduler.with_process(SchedulerClass::Ddpm, [], [], source)?
+            }
+            _ => scheduler,
+        };
         match self {
-            Self::Continuous(continuous) => SchedulerConfig::from_json(&continuous.keys(), source),
+            Self::Continuous(continuous) => continuous.apply(&scheduler, source),
             Self::Named(schedule) => scheduler.with_beta_schedule(*schedule, source),
             Self::File(path) => scheduler.with_betas(read_betas(path)?, &path.display().to_string()),
         }
     }
 
-    /// Whether the network learns a score and is told sigma.
-    pub(super) fn explodes(&self) -> bool {
-        matches!(self, Self::Continuous(Continuous::Ve | Continuous::Ncsn))
-    }
-
     /// What a scheduler's noise is called.
     pub(super) fn of(scheduler: &SchedulerConfig) -> String {
-        if scheduler.class.is_continuous() {
-            return scheduler.class.name().into();
+        if let Some(continuous) = Continuous::of(scheduler) {
+            return name(continuous);
         }
         let rescaled = if scheduler.rescale_betas_zero_snr { " to zero SNR" } else { "" };
         match scheduler.trained_betas {

@@ -11,16 +11,17 @@ pub(super) struct ObjectiveFlags {
     /// What is made small
     #[arg(long, value_enum)]
     objective: Option<ObjectiveName>,
-    /// What the network predicts; a score is weighted by snr, as sigma^2 is its usual weight, if nothing else is said
+    /// What the network predicts
     #[arg(long, value_enum)]
     prediction: Option<PredictionType>,
     /// What an error of one element costs
     #[arg(long, value_enum)]
     loss: Option<LossName>,
-    /// How the timesteps' losses are weighted; SNR is the signal-to-noise ratio
+    /// How the timesteps' losses are weighted, SNR being the signal-to-noise ratio; if nothing is said, a score's by snr,
+    /// which is sigma^2, and all others' not at all
     #[arg(long, value_enum)]
     weighting: Option<WeightingName>,
-    /// How timesteps are drawn
+    /// How timesteps are drawn; if nothing is said, EDM's levels of noise are log-normal and all others uniform
     #[arg(long, value_enum)]
     timestep_sampler: Option<TimestepSampler>,
     /// The variance of an ancestral step; learned ones take --objective hybrid or vlb
@@ -30,16 +31,11 @@ pub(super) struct ObjectiveFlags {
 
 impl ObjectiveFlags {
     /// Lays the flags over what a file says, or over the defaults.
-    /// `of_scores` says that the schedule has the network predict one if nothing else is said.
-    pub(super) fn apply(&self, t: &mut TrainingConfig, of_scores: bool, from_file: bool) {
-        let score = PredictionType::Score;
-        if self.prediction.map_or(of_scores, |prediction| prediction == score) && !from_file {
-            t.weighting = WeightingName::Snr;
-        }
+    pub(super) fn apply(&self, t: &mut TrainingConfig) {
         set(&mut t.objective, self.objective);
         set(&mut t.loss, self.loss);
-        set(&mut t.weighting, self.weighting);
-        set(&mut t.timestep_sampler, self.timestep_sampler);
+        t.weighting = self.weighting.or(t.weighting);
+        t.timestep_sampler = self.timestep_sampler.or(t.timestep_sampler);
     }
 
     /// Whether the flags ask for learned variances.
@@ -48,10 +44,15 @@ impl ObjectiveFlags {
     }
 
     /// A scheduler with what the flags say of it.
-    pub(super) fn scheduler(&self, mut scheduler: SchedulerConfig) -> SchedulerConfig {
-        set(&mut scheduler.prediction_type, self.prediction);
-        scheduler.variance_type = self.variance.or(scheduler.variance_type);
-        scheduler
+    pub(super) fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
+        let scheduler = match self.prediction {
+            Some(prediction) => scheduler.with_prediction(prediction, "--prediction")?,
+            None => scheduler,
+        };
+        match self.variance {
+            Some(variance) => scheduler.with_variance(variance, "--variance"),
+            None => Ok(scheduler),
+        }
     }
 
     /// Whether every flag that was given says what the run was started with.
@@ -60,8 +61,8 @@ impl ObjectiveFlags {
         differs("--variance", self.variance.map(Some).as_ref(), &scheduler.variance_type)?;
         differs("--objective", self.objective.as_ref(), &t.objective)?;
         differs("--loss", self.loss.as_ref(), &t.loss)?;
-        differs("--weighting", self.weighting.as_ref(), &t.weighting)?;
-        differs("--timestep-sampler", self.timestep_sampler.as_ref(), &t.timestep_sampler)
+        differs("--weighting", self.weighting.map(Some).as_ref(), &t.weighting)?;
+        differs("--timestep-sampler", self.timestep_sampler.map(Some).as_ref(), &t.timestep_sampler)
     }
 }
 

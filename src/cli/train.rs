@@ -9,7 +9,7 @@ use super::progress::{Progress, duration};
 use super::suggest_batch::suggest_batch;
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
-use crate::diffusion::{SchedulerConfig, VarianceType};
+use crate::diffusion::{PredictionType, Process, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
 use crate::nn::{Recompute, SampleSize, TimeEmbeddingType, UNetConfig};
@@ -183,8 +183,7 @@ impl Train {
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
-        let of_scores = self.schedule.as_ref().is_some_and(Noise::explodes);
-        self.objective.apply(t, of_scores, self.config.is_some());
+        self.objective.apply(t);
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
@@ -207,18 +206,22 @@ impl Train {
         let dataset = open_dataset(&tables.training, tables.unet.as_ref())?;
         let classes = learnt_classes(&tables.training, &dataset)?;
         let chosen = tables.unet.is_none();
+        let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
         let mut unet = match tables.unet {
             Some(unet) => unet,
             None => {
                 let unet = default_unet(dataset.height, dataset.width, dataset.channels, classes);
-                // Told sigma, which goes over decades: the network of Song et al. 2021 takes its logarithm.
-                let explodes = self.schedule.as_ref().is_some_and(Noise::explodes);
-                let fourier = if explodes { TimeEmbeddingType::Fourier } else { unet.time_embedding_type };
-                UNetConfig { time_embedding_type: fourier, ..unet }
+                // Told sigma, which goes over decades: the network of Song et al. 2021 takes its logarithm, and divides its
+                // output by it as is right for a score.
+                let explodes = matches!(scheduler.process(), Some(Process::Ve { .. }));
+                let time_embedding_type = match explodes && scheduler.prediction_type == PredictionType::Score {
+                    true => TimeEmbeddingType::Fourier,
+                    false => unet.time_embedding_type,
+                };
+                UNetConfig { time_embedding_type, ..unet }
             }
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
-        let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
         if (chosen || self.objective.learns_variances()) && scheduler.learns_variances() {
             unet = with_variances(unet);
         }
@@ -251,8 +254,19 @@ impl Train {
             _ => {}
         }
         let dataset = open_dataset(t, Some(unet))?;
-        let own = model.scheduler.for_training(&from.display().to_string())?;
-        let scheduler = self.scheduler(tables.scheduler.unwrap_or(own))?;
+        let own = model.scheduler.with_class(model.scheduler.class, &from.display().to_string())?;
+        let (was, scheduler) = (own.for_training("--from")?, self.scheduler(tables.scheduler.unwrap_or(own))?);
+        if was.class != scheduler.class {
+            return Err(Error::input(format!(
+                "--from {}: the network was trained with {} ({}), which tells it another thing than {} ({}); expected the \
+                 same kind of noise",
+                from.display(),
+                Noise::of(&was),
+                was.class.name(),
+                Noise::of(&scheduler),
+                scheduler.class.name()
+            )));
+        }
         let (mut unet, mut weights) = (unet.clone(), model.weights);
         // What says 0 is half way between the least and the largest variance.
         if scheduler.variance_type == Some(VarianceType::LearnedRange) && unet.out_channels == unet.in_channels {
@@ -272,7 +286,7 @@ impl Train {
             Some(noise) => noise.apply(scheduler, "--schedule")?,
             None => scheduler,
         };
-        let scheduler = self.objective.scheduler(scheduler);
+        let scheduler = self.objective.scheduler(scheduler.for_training("[scheduler]")?)?;
         if self.zero_snr { scheduler.with_zero_snr("--zero-snr") } else { Ok(scheduler) }
     }
 
@@ -329,6 +343,8 @@ impl Train {
                 recompute: t.recompute,
                 pad_to_multiple: t.pad_to_multiple,
                 resolution: tables.training.resolution.or(t.resolution),
+                weighting: tables.training.weighting.or(t.weighting),
+                timestep_sampler: tables.training.timestep_sampler.or(t.timestep_sampler),
                 ..tables.training
             } == *t;
             let same_unet = tables.unet.is_none_or(|unet| {
@@ -364,7 +380,7 @@ impl Train {
         differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
         if let Some(noise) = &self.schedule
-            && self.objective.scheduler(noise.apply(config.scheduler.clone(), "--schedule")?) != config.scheduler
+            && noise.apply(config.scheduler.clone(), "--schedule")? != config.scheduler
         {
             let was = Noise::of(&config.scheduler);
             return Err(Error::input(format!("--resume: --schedule is {noise}, the run was started with {was}")));

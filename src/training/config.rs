@@ -87,8 +87,8 @@ pub struct TrainingConfig {
     /// Where Huber's loss becomes straight.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub huber_delta: f32,
-    /// How timesteps are weighted.
-    pub weighting: WeightingName,
+    /// How timesteps are weighted; none is what fits the objective and the prediction.
+    pub weighting: Option<WeightingName>,
     /// Where min-SNR cuts the signal-to-noise ratio.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub snr_gamma: f32,
@@ -98,8 +98,8 @@ pub struct TrainingConfig {
     /// What P2 adds to the signal-to-noise ratio.
     #[serde(serialize_with = "crate::decimal::shortest")]
     pub p2_k: f32,
-    /// How timesteps are drawn.
-    pub timestep_sampler: TimestepSampler,
+    /// How timesteps are drawn; none is what fits the noise.
+    pub timestep_sampler: Option<TimestepSampler>,
     /// Mean of the logarithm of noise / signal, for the log-normal draw.
     pub log_normal_mean: f64,
     /// Its standard deviation.
@@ -141,11 +141,11 @@ impl Default for TrainingConfig {
             vlb_weight: 0.001,
             loss: LossName::L2,
             huber_delta: 1.0,
-            weighting: WeightingName::None,
+            weighting: None,
             snr_gamma: 5.0,
             p2_gamma: 1.0,
             p2_k: 1.0,
-            timestep_sampler: TimestepSampler::Uniform,
+            timestep_sampler: None,
             log_normal_mean: -1.2,
             log_normal_std: 1.2,
             recompute: Recompute::None,
@@ -246,7 +246,7 @@ pub struct RunConfig {
 pub struct Tables {
     /// `[unet]`
     pub unet: Option<UNetConfig>,
-    /// `[scheduler]`
+    /// `[scheduler]`, as it was given: [`for_training`](SchedulerConfig::for_training) is still to be done.
     pub scheduler: Option<SchedulerConfig>,
     /// `[training]`
     pub training: TrainingConfig,
@@ -272,9 +272,7 @@ impl Tables {
         }
         let name = |table: &str| format!("{source}: [{table}]");
         let unet = unet.map(|json| UNetConfig::from_json(&json, &name("unet"))).transpose()?;
-        let scheduler = scheduler
-            .map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))?.for_training(&name("scheduler")))
-            .transpose()?;
+        let scheduler = scheduler.map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))).transpose()?;
         let training = match training {
             Some(json) => serde_json::from_value(json).map_err(|error| wrong(format!("[training]: {error}")))?,
             None => TrainingConfig::default(),
@@ -318,7 +316,35 @@ impl RunConfig {
     pub fn from_toml(text: &str, source: &str) -> Result<Self> {
         let Tables { unet, scheduler, training } = Tables::parse(text, source)?;
         let unet = unet.ok_or_else(|| Error::input(format!("{source}: the table [unet] is missing")))?;
-        Ok(Self { unet, scheduler: scheduler.unwrap_or_default(), training })
+        let scheduler = scheduler.unwrap_or_default().for_training(&format!("{source}: [scheduler]"))?;
+        Ok(Self { unet, scheduler, training })
+    }
+
+    /// The same with all that was left to the program, as a run keeps it.
+    pub fn resolved(mut self) -> Self {
+        self.training.weighting = Some(self.training.weighting_for(&self.scheduler));
+        self.training.timestep_sampler = Some(self.training.timestep_sampler_for(&self.scheduler));
+        self
+    }
+
+    /// Whether what is written of a run reads back as the run: it could not be continued otherwise.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the table that does not.
+    pub fn check_written(&self) -> Result<()> {
+        let read = Self::from_toml(&self.to_toml()?, "config.toml, as this run would write it")?;
+        let tables = [
+            ("unet", read.unet == self.unet),
+            ("scheduler", read.scheduler == self.scheduler),
+            ("training", read.training == self.training),
+        ];
+        match tables.into_iter().find(|(_, same)| !same) {
+            Some((table, _)) => Err(Error::input(format!(
+                "config.toml cannot say all of [{table}], and a run that it does not describe is never resumed; expected \
+                 keys that go together"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -92,7 +92,9 @@ impl Run {
         if folder.join("model_index.json").exists() {
             return refuse("holds a model already; choose a new folder");
         }
-        Self::new(folder, config, dataset)
+        let run = Self::new(folder, config, dataset)?;
+        run.config.check_written()?;
+        Ok(run)
     }
 
     /// Continues a run from its folder's state.
@@ -146,7 +148,9 @@ impl Run {
         Ok(())
     }
 
-    fn new(folder: &Path, mut config: RunConfig, dataset: Dataset) -> Result<Self> {
+    fn new(folder: &Path, config: RunConfig, dataset: Dataset) -> Result<Self> {
+        let mut config = config.resolved();
+        config.scheduler.check("scheduler")?;
         let size = [dataset.height, dataset.width];
         let of_model = config.unet.sample_size.map_or(size, SampleSize::height_width);
         if of_model != size {

@@ -148,7 +148,7 @@ impl TrainingState {
             Precision::Mixed => file.get("loss_scale")?.1.into_owned(),
         };
         let timestep_losses = match config.training.timestep_sampler {
-            TimestepSampler::Importance => file.get("timestep_losses")?.1.into_owned(),
+            Some(TimestepSampler::Importance) => file.get("timestep_losses")?.1.into_owned(),
             _ => Vec::new(),
         };
         let sensible = |scale: &[f32]| scale.len() == 3 && scale.iter().all(|x| x.is_finite()) && scale[0] >= 1.0;

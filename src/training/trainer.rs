@@ -99,8 +99,6 @@ impl Trainer {
     pub fn new(config: &RunConfig, [height, width]: [usize; 2]) -> Result<Self> {
         config.training.validate()?;
         let unet = UNet::new(&config.unet)?;
-        let last = config.scheduler.num_train_timesteps as f32 - 1.0;
-        config.unet.check_timesteps(&[last], "num_train_timesteps")?;
         let training = &config.training;
         let batch = training.train_batch_size;
         let shape = [batch, height, width, config.unet.in_channels];

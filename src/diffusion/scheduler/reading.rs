@@ -1,7 +1,7 @@
 //! Reading and writing a scheduler's configuration, and what another class makes of it.
 
 use super::super::noise_schedule;
-use super::{BetaSchedule, Given, SchedulerClass, SchedulerConfig};
+use super::{BetaSchedule, Given, PredictionType, SchedulerClass, SchedulerConfig, VarianceType};
 use crate::diffusers_config::{self, MINUS_INFINITY};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer};
@@ -99,10 +99,49 @@ impl SchedulerConfig {
                 "{source}: the network was trained for {own}, {class} does not draw with it"
             )));
         }
+        Self::of_class(class, self.said_for(class), source)
+    }
+
+    /// What was given, where the class has the key.
+    fn said_for(&self, class: SchedulerClass) -> Map<String, Value> {
         let (defaults, keys) = (self.class.defaults().values(), class.keys());
         let said = |key: &str, value: &Value| self.given.0.contains(key) || defaults.get(key) != Some(value);
-        let kept = self.values().into_iter().filter(|(key, value)| keys.contains(&key.as_str()) && said(key, value));
-        Self::of_class(class, kept.collect(), source)
+        self.values().into_iter().filter(|(key, value)| keys.contains(&key.as_str()) && said(key, value)).collect()
+    }
+
+    /// Another process: the class with what was given of its keys, which goes before `defaults`; `fixed` goes before that.
+    ///
+    /// # Errors
+    /// As of [`with_class`](Self::with_class).
+    pub fn with_process<const D: usize, const F: usize>(
+        &self,
+        class: SchedulerClass,
+        defaults: [(&str, Value); D],
+        fixed: [(&str, Value); F],
+        source: &str,
+    ) -> Result<Self> {
+        let mut all: Map<String, Value> = defaults.map(|(key, value)| (key.into(), value)).into_iter().collect();
+        all.extend(self.said_for(class));
+        all.extend(fixed.map(|(key, value)| (key.into(), value)));
+        Self::of_class(class, all, source)
+    }
+
+    /// Whether a run can be trained with it, and be kept: all values make sense, and the class has a key for all that is not
+    /// its default.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming the key.
+    pub fn check(&self, source: &str) -> Result<()> {
+        self.validate(source)?;
+        let (keys, defaults) = (self.class.keys(), self.class.defaults().values());
+        let lost = |(key, value): &(String, Value)| !keys.contains(&key.as_str()) && defaults.get(key) != Some(value);
+        match self.values().into_iter().find(lost) {
+            Some((key, value)) => {
+                let class = self.class.name();
+                Err(Error::input(format!("{source}: {key} is {value}, which {class} does not have")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The same with betas that grow in this way, whatever they were.
@@ -131,8 +170,37 @@ impl SchedulerConfig {
     /// As of [`with_beta_schedule`](Self::with_beta_schedule).
     pub fn with_zero_snr(self, source: &str) -> Result<Self> {
         let config = Self { rescale_betas_zero_snr: true, ..self };
-        config.validate(source)?;
+        config.check_own(source, "rescale_betas_zero_snr")?;
         Ok(config)
+    }
+
+    /// The same with a network that predicts this.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if networks of the class cannot.
+    pub fn with_prediction(self, prediction_type: PredictionType, source: &str) -> Result<Self> {
+        let config = Self { prediction_type, ..self };
+        config.check_own(source, "prediction_type")?;
+        Ok(config)
+    }
+
+    /// The same with these variances of ancestral steps.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if the class has none.
+    pub fn with_variance(self, variance_type: VarianceType, source: &str) -> Result<Self> {
+        let config = Self { variance_type: Some(variance_type), ..self };
+        config.check_own(source, "variance_type")?;
+        Ok(config)
+    }
+
+    /// Whether the values make sense and the class has the key.
+    fn check_own(&self, source: &str, key: &str) -> Result<()> {
+        if !self.class.keys().contains(&key) {
+            let value = self.values().remove(key).unwrap_or_default();
+            return Err(Error::input(format!("{source}: {key} is {value}, which {} does not have", self.class.name())));
+        }
+        self.validate(source)
     }
 
     /// The same noise and the same prediction as training writes them: a [`SchedulerClass::Ddpm`], or the same in continuous time. Unlike with

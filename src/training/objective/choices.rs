@@ -1,6 +1,7 @@
 //! What a run may be told about its loss, in the words of the `[training]` table and of the flags.
 
 use super::super::TrainingConfig;
+use crate::diffusion::{PredictionType, Process, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::kernels::picture_loss::ElementLoss;
 use crate::kernels::weighting::Weighting;
@@ -78,9 +79,23 @@ impl TrainingConfig {
         }
     }
 
+    /// How timesteps are weighted, if nothing else is said: a score by sigma^2 (Song & Ermon 2019), for without a weight it is
+    /// mostly about the cleanest pictures, whose scores are largest.
+    pub(in crate::training) fn weighting_for(&self, scheduler: &SchedulerConfig) -> WeightingName {
+        let is_simple = matches!(self.objective, ObjectiveName::Simple | ObjectiveName::Hybrid);
+        let of_score = is_simple && scheduler.prediction_type == PredictionType::Score;
+        self.weighting.unwrap_or(if of_score { WeightingName::Snr } else { WeightingName::None })
+    }
+
+    /// How timesteps are drawn, if nothing else is said: EDM's as in its paper.
+    pub(in crate::training) fn timestep_sampler_for(&self, scheduler: &SchedulerConfig) -> TimestepSampler {
+        let edm = matches!(scheduler.process(), Some(Process::Edm { .. }));
+        self.timestep_sampler.unwrap_or(if edm { TimestepSampler::LogNormal } else { TimestepSampler::Uniform })
+    }
+
     /// How timesteps are weighted.
-    pub(super) fn weighting_of_timesteps(&self) -> Weighting {
-        match self.weighting {
+    pub(super) fn weighting_of_timesteps(&self, scheduler: &SchedulerConfig) -> Weighting {
+        match self.weighting_for(scheduler) {
             WeightingName::None => Weighting::None,
             WeightingName::Snr => Weighting::Snr,
             WeightingName::MinSnr => Weighting::MinSnr { gamma: self.snr_gamma },
@@ -99,8 +114,14 @@ impl TrainingConfig {
             ("snr_gamma", self.snr_gamma.into(), positive(self.snr_gamma.into()), "more than 0, and finite"),
             ("p2_gamma", self.p2_gamma.into(), (0.0..=100.0).contains(&self.p2_gamma), "0 to 100"),
             ("p2_k", self.p2_k.into(), positive(self.p2_k.into()), "more than 0, and finite"),
-            ("log_normal_mean", self.log_normal_mean, finite(self.log_normal_mean), "a finite number"),
-            ("log_normal_std", self.log_normal_std, positive(self.log_normal_std), "more than 0, and finite"),
+            // So that squares of all that is drawn are numbers in single precision.
+            ("log_normal_mean", self.log_normal_mean, self.log_normal_mean.abs() <= 10.0, "-10 to 10"),
+            (
+                "log_normal_std",
+                self.log_normal_std,
+                self.log_normal_std > 0.0 && self.log_normal_std <= 5.0,
+                "more than 0, at most 5",
+            ),
         ];
         match numbers.into_iter().find(|(_, _, allowed, _)| !allowed) {
             Some((key, found, _, expected)) => {

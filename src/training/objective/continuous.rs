@@ -28,23 +28,27 @@ impl Objective {
         if sliced {
             rules::check_sliced(config)?;
         }
-        if training.weighting == WeightingName::Kl {
+        if training.weighting == Some(WeightingName::Kl) {
             return wrong("weighting", serde_json::to_value(training.weighting), "another: it is for steps");
         }
         let explodes = edm || matches!(process, Process::Ve { .. });
         let normal = [training.log_normal_mean, training.log_normal_std].map(|number| number as f32);
-        let sampler = serde_json::to_value(training.timestep_sampler);
-        if scheduler.num_noise_levels != 0 && training.timestep_sampler == TimestepSampler::LogNormal {
-            return wrong("timestep_sampler", sampler, "\"uniform\" or \"stratified\" where num_noise_levels is set");
+        let sampler = training.timestep_sampler_for(scheduler);
+        let not_here = |expected: &str| wrong("timestep_sampler", serde_json::to_value(sampler), expected);
+        if scheduler.num_noise_levels != 0 && sampler == TimestepSampler::LogNormal {
+            return not_here("\"uniform\" or \"stratified\" where num_noise_levels is set");
         }
-        let draw = match training.timestep_sampler {
-            // That is how EDM draws if nothing else is said.
-            TimestepSampler::Uniform if edm => TimeDraw::LogNormal(normal),
+        let draw = match sampler {
             TimestepSampler::LogNormal if explodes => TimeDraw::LogNormal(normal),
             TimestepSampler::Uniform => TimeDraw::Uniform,
+            // At equal distances in t, that would be another loss than EDM's.
+            TimestepSampler::Stratified | TimestepSampler::Importance if edm => {
+                return not_here("\"log_normal\" or \"uniform\"");
+            }
             TimestepSampler::Stratified => TimeDraw::Stratified(whole),
-            TimestepSampler::Importance => return wrong("timestep_sampler", sampler, "\"uniform\" or \"stratified\""),
-            TimestepSampler::LogNormal => return wrong("timestep_sampler", sampler, "\"uniform\" or \"stratified\""),
+            TimestepSampler::Importance | TimestepSampler::LogNormal => {
+                return not_here("\"uniform\" or \"stratified\"");
+            }
         };
         // diffusers' epsilon of EDM is v with its sign turned.
         let is_turned = edm && scheduler.prediction_type == PredictionType::Epsilon;
@@ -65,7 +69,7 @@ impl Objective {
             draw,
             prediction,
             is_turned,
-            weighting: training.weighting_of_timesteps(),
+            weighting: training.weighting_of_timesteps(scheduler),
         };
         Ok(Self {
             levels: Levels::Continuous(levels),

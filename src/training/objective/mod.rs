@@ -78,13 +78,16 @@ impl Objective {
     /// [`Input`](Error::Input) naming what does not fit together.
     pub fn new(config: &RunConfig, whole: usize) -> Result<Self> {
         let (training, scheduler) = (&config.training, &config.scheduler);
+        scheduler.check("scheduler")?;
+        rules::check_told(config)?;
         if let Some(process) = scheduler.process() {
             return Self::continuous(config, process, whole);
         }
         let schedule = NoiseSchedule::new(scheduler);
         let timesteps = schedule.timesteps();
         rules::check(config, &schedule)?;
-        let (draw, weights) = match training.timestep_sampler {
+        let sampler = training.timestep_sampler_for(scheduler);
+        let (draw, weights) = match sampler {
             TimestepSampler::Uniform => (TimestepDraw::Uniform, None),
             TimestepSampler::Stratified => (TimestepDraw::StratifiedShares(whole), Some(vec![1.0; timesteps])),
             TimestepSampler::Importance => (TimestepDraw::Shares, Some(vec![1.0; timesteps])),
@@ -97,7 +100,7 @@ impl Objective {
         let levels = DiscreteLevels {
             draw,
             prediction: scheduler.prediction_type,
-            weighting: training.weighting_of_timesteps(),
+            weighting: training.weighting_of_timesteps(scheduler),
             large_variance: variance == Variance::Large,
         };
         rules::check_weights(config, &schedule, levels)?;
@@ -117,7 +120,7 @@ impl Objective {
             ObjectiveName::Vlb => (None, Some((bound(false), all))),
             ObjectiveName::Hybrid => (Some(loss), Some((bound(true), training.vlb_weight * all))),
         };
-        let learns = training.timestep_sampler == TimestepSampler::Importance;
+        let learns = sampler == TimestepSampler::Importance;
         Ok(Self {
             levels: Levels::Discrete(levels),
             simple,

@@ -23,7 +23,8 @@ pub(super) fn variance(scheduler: &SchedulerConfig) -> Variance {
 /// [`Input`](Error::Input) naming what does not.
 pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> {
     let (training, scheduler) = (&config.training, &config.scheduler);
-    let TrainingConfig { objective, loss, weighting, .. } = *training;
+    let TrainingConfig { objective, loss, .. } = *training;
+    let (weighting, sampler) = (training.weighting_for(scheduler), training.timestep_sampler_for(scheduler));
     let wrong = |message: String| Err(Error::input(format!("training: {message}")));
     let learned = variance(scheduler).is_learned();
     let variance_type = word(scheduler.variance_type);
@@ -49,6 +50,14 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
                 word(weighting)
             ));
         }
+        // That draws some timesteps more often and does not divide by it: what is made small would not be the bound.
+        ObjectiveName::Vlb | ObjectiveName::Hybrid if sampler == TimestepSampler::LogNormal => {
+            return wrong(format!(
+                "timestep_sampler \"log_normal\" does not go with objective {}; expected \"uniform\", \"stratified\" or \
+                 \"importance\"",
+                word(objective)
+            ));
+        }
         ObjectiveName::Sliced => check_sliced(config)?,
         _ => {}
     }
@@ -67,6 +76,25 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
     Ok(())
 }
 
+/// Whether the network can be told what the noise is.
+///
+/// # Errors
+/// [`Input`](Error::Input) naming the time embedding, and what it would be told.
+pub(super) fn check_told(config: &RunConfig) -> Result<()> {
+    let (unet, scheduler) = (&config.unet, &config.scheduler);
+    let Some(process) = scheduler.process() else {
+        return unet.check_timesteps(&[scheduler.num_train_timesteps as f32 - 1.0], "num_train_timesteps");
+    };
+    let [first, last] = [process.first(), 1.0].map(|t| process.network_level(t).told);
+    let source = format!("unet: time_embedding_type is {}", word(unet.time_embedding_type));
+    // Between the ends there are others, which are not whole.
+    let between = 0.5 * (first + last);
+    unet.check_timesteps(&[first, last, between].map(|told| told as f32), &source).map_err(|_| {
+        let class = scheduler.class.name();
+        Error::input(format!("{source}, {class} tells it {first:.4} to {last:.4}; expected \"positional\""))
+    })
+}
+
 /// Whether sliced score matching can be trained so.
 ///
 /// # Errors
@@ -75,13 +103,13 @@ pub(super) fn check_sliced(config: &RunConfig) -> Result<()> {
     let (training, unet) = (&config.training, &config.unet);
     let prediction = config.scheduler.prediction_type;
     let of_noise = matches!(prediction, PredictionType::Epsilon | PredictionType::Score);
-    let is_even = matches!(training.weighting, WeightingName::None | WeightingName::Snr);
+    let is_even = matches!(training.weighting, None | Some(WeightingName::None | WeightingName::Snr));
     let rules = [
         (of_noise, "prediction_type", word(prediction), "\"epsilon\" or \"score\""),
         (training.loss == LossName::L2, "loss", word(training.loss), "\"l2\""),
         (is_even, "weighting", word(training.weighting), "\"none\" or \"snr\": sigma^2 is a part of it"),
         (
-            training.timestep_sampler != TimestepSampler::Importance,
+            training.timestep_sampler != Some(TimestepSampler::Importance),
             "timestep_sampler",
             word(training.timestep_sampler),
             "another: its losses are negative too",
@@ -113,7 +141,7 @@ pub(super) fn check_weights(config: &RunConfig, schedule: &NoiseSchedule, levels
         Some(t) => Err(Error::input(format!(
             "training: weighting {} of prediction_type {} has no finite weight at timestep {t}, where \
              alphas_cumprod is {}; expected another weighting, or \"sample\" or \"v_prediction\"",
-            word(config.training.weighting),
+            word(config.training.weighting_for(&config.scheduler)),
             word(config.scheduler.prediction_type),
             schedule.alphas_cumprod[t]
         ))),
