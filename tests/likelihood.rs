@@ -5,8 +5,8 @@ mod devices;
 mod optimal;
 
 use aquatint::diffusion::likelihood::{
-    BoundOptions, Decoder, DeviceNetwork, DiscreteFlow, LevelPictures, OdeOptions, Predictor, PullBack, ReverseProcess,
-    bound, gaussian_entropy, gaussian_kl, ode_likelihood, posterior, prior_divergence,
+    BoundOptions, Decoder, DeviceNetwork, Flow, LevelPictures, OdeOptions, Predictor, PullBack, ReverseProcess, bound,
+    gaussian_entropy, gaussian_kl, ode_likelihood, posterior, prior_divergence,
 };
 use aquatint::diffusion::{NoiseSchedule, SchedulerConfig};
 use aquatint::nn::{Forward, UNet, UNetConfig};
@@ -260,7 +260,7 @@ fn the_flow_finds_the_true_likelihood() {
         let config = scheduler(json!({ "prediction_type": prediction }));
         let (pictures, truth) = mixture.pictures(pictures, elements);
         let mut best = Optimal::new(&mixture, &config);
-        let flow = DiscreteFlow::new(&config).unwrap();
+        let flow = Flow::new(&config).unwrap();
         let found = ode_likelihood(&flow, &mut best, &pictures, &OdeOptions::default(), &mut |_, _| {}).unwrap();
         let (bits, runs) = (found.bits_per_dim, found.function_evaluations);
         eprintln!("{prediction}: {bits:.5} of {truth:.5} in {runs:.1} runs");
@@ -270,10 +270,31 @@ fn the_flow_finds_the_true_likelihood() {
 }
 
 #[test]
+fn the_flow_finds_the_true_likelihood_in_continuous_time() {
+    for keys in [
+        json!({ "_class_name": "ScoreSdeVpScheduler", "prediction_type": "epsilon" }),
+        json!({ "_class_name": "ScoreSdeVpScheduler", "sub_vp": true, "prediction_type": "v_prediction" }),
+        json!({ "_class_name": "ScoreSdeVeScheduler", "sigma_max": 50.0, "sampling_eps": 1e-5 }),
+        json!({ "_class_name": "EDMEulerScheduler", "prediction_type": "epsilon" }),
+        json!({ "_class_name": "EDMEulerScheduler", "prediction_type": "v_prediction" }),
+    ] {
+        let config = scheduler(keys.clone());
+        let (pictures, truth) = two().pictures(600, 2);
+        let mut best = Optimal::new(&two(), &config);
+        let flow = Flow::new(&config).unwrap();
+        let found = ode_likelihood(&flow, &mut best, &pictures, &OdeOptions::default(), &mut |_, _| {}).unwrap();
+        eprintln!("{keys}: {:.5} of {truth:.5} in {:.1} runs", found.bits_per_dim, found.function_evaluations);
+        assert!((found.bits_per_dim - truth).abs() < 1e-2, "{keys}: {} {truth}", found.bits_per_dim);
+        let error = ReverseProcess::new(&config, Decoder::Safe).unwrap_err().to_string();
+        assert!(error.contains("continuous time") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn a_picture_is_as_likely_alone_as_among_others() {
     let (mixture, config) = (two(), scheduler(json!({ "num_train_timesteps": 30, "beta_end": 0.3 })));
     let (pictures, _) = mixture.pictures(40, 3);
-    let flow = DiscreteFlow::new(&config).unwrap();
+    let flow = Flow::new(&config).unwrap();
     let process = ReverseProcess::new(&config, Decoder::Safe).unwrap();
     let measure = |batch: usize| {
         let mut best = Optimal { batch, ..Optimal::new(&mixture, &config) };
@@ -297,7 +318,7 @@ fn pure_noise_is_refused_by_name_or_measured() {
     let mut best = Optimal::new(&gaussian(), &config);
     let found = bound(&process, &mut best, &pictures, &BoundOptions::default(), &mut |_, _| {}).unwrap();
     assert!(found.total > truth && found.total < truth + 3.0 && found.prior == 0.0, "{} {truth}", found.total);
-    let flow = DiscreteFlow::new(&config).unwrap();
+    let flow = Flow::new(&config).unwrap();
     let ode = ode_likelihood(&flow, &mut best, &pictures, &OdeOptions::default(), &mut |_, _| {}).unwrap();
     assert!((ode.bits_per_dim - truth).abs() < 0.2, "{} {truth}", ode.bits_per_dim);
 }
@@ -365,7 +386,7 @@ fn devices_agree_on_a_networks_likelihood() {
         let mut network = DeviceNetwork::load(device, &forward, &weights).unwrap();
         let options = BoundOptions { timesteps: Some(6), seed: 2 };
         let bits = bound(&process, &mut network, &pictures, &options, &mut |_, _| {}).unwrap();
-        let flow = DiscreteFlow::new(&config).unwrap();
+        let flow = Flow::new(&config).unwrap();
         let ode = ode_likelihood(&flow, &mut network, &pictures, &OdeOptions::default(), &mut |_, _| {}).unwrap();
         found.borrow_mut().push((bits.total, ode.bits_per_dim));
     });

@@ -9,8 +9,8 @@ use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Options};
 use crate::device::Device;
 use crate::diffusion::likelihood::{
-    Bound, BoundOptions, Decoder, DeviceNetwork, DiscreteFlow, LevelPictures, OdeLikelihood, OdeOptions,
-    ReverseProcess, Tolerance, bound, ode_likelihood,
+    Bound, BoundOptions, Decoder, DeviceNetwork, Flow, LevelPictures, OdeLikelihood, OdeOptions, ReverseProcess,
+    Tolerance, bound, ode_likelihood,
 };
 use crate::diffusion::{SchedulerClass, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
@@ -83,7 +83,7 @@ impl LikelihoodFlags {
         if let Some(process) = &process {
             process.check_channels(config.in_channels, config.out_channels).map_err(named)?;
         }
-        let flow = if self.ode { Some(DiscreteFlow::new(scheduler).map_err(named)?) } else { None };
+        let flow = if self.ode { Some(Flow::new(scheduler).map_err(named)?) } else { None };
         let last = scheduler.num_train_timesteps as f32 - 1.0;
         config.check_timesteps(&[last], "num_train_timesteps")?;
         if self.ode {
@@ -283,7 +283,7 @@ impl Work<'_> {
     fn ode(
         &self,
         device: &mut dyn Device,
-        flow: &DiscreteFlow,
+        flow: &Flow,
         pictures: &LevelPictures,
         options: &OdeOptions,
     ) -> Result<OdeLikelihood> {

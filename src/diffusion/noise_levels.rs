@@ -11,7 +11,8 @@ pub struct NoiseLevels {
 }
 
 enum Kind {
-    Discrete(Sigmas),
+    /// With the number of timesteps that have a signal.
+    Discrete(Sigmas, usize),
     Continuous(Process),
 }
 
@@ -22,18 +23,27 @@ impl NoiseLevels {
             Some(process) => Kind::Continuous(process),
             None => {
                 let schedule = NoiseSchedule::new(config);
-                let no_signal = schedule.alphas_cumprod.last() == Some(&0.0);
-                Kind::Discrete(Sigmas::of(&schedule, no_signal))
+                let with_signal = schedule.alphas_cumprod.iter().take_while(|&&signal| signal > 0.0).count();
+                Kind::Discrete(Sigmas::of(&schedule, with_signal < schedule.timesteps()), with_signal)
             }
         };
         Self { prediction: config.prediction_type, kind }
     }
 
-    /// The least and the largest sigma.
+    /// The least and the largest sigma; a last timestep that is pure noise, whose sigma is infinite, is left out.
     pub fn range(&self) -> [f64; 2] {
         match &self.kind {
-            Kind::Discrete(sigmas) => [sigmas.first(), sigmas.last()],
+            Kind::Discrete(sigmas, with_signal) => [sigmas.first(), sigmas.at(with_signal.saturating_sub(1) as f64)],
             Kind::Continuous(process) => [process.sigma(process.first()), process.sigma(1.0)],
+        }
+    }
+
+    /// The variance of the normal noise that x_0 + sigma eps is taken for at the largest sigma.
+    pub fn prior_variance(&self) -> f64 {
+        match &self.kind {
+            // x_T is standard normal.
+            Kind::Discrete(..) => 1.0 + self.range()[1].powi(2),
+            Kind::Continuous(process) => (process.prior_deviation() / process.signal_and_noise(1.0)[0]).powi(2),
         }
     }
 
@@ -41,7 +51,7 @@ impl NoiseLevels {
     /// logarithms, and beyond the ends what it is told there.
     pub fn at(&self, sigma: f64) -> NetworkLevel {
         match &self.kind {
-            Kind::Discrete(sigmas) => {
+            Kind::Discrete(sigmas, _) => {
                 let [signal, noise] = signal_and_noise(sigma);
                 NetworkLevel { signal, noise, data: 1.0, input_scale: signal, told: sigmas.timestep(sigma) }
             }

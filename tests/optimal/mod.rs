@@ -4,7 +4,7 @@
 
 use aquatint::Result;
 use aquatint::diffusion::likelihood::{Decoder, LevelPictures, Predictor, PullBack};
-use aquatint::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig};
+use aquatint::diffusion::{NoiseSchedule, PredictionType, Process, SchedulerConfig};
 use aquatint::kernels::random::{Purpose, normal, picture_key, threefry2x32, uniform};
 use rayon::prelude::*;
 
@@ -129,7 +129,15 @@ pub struct Optimal {
     pub prediction: PredictionType,
     /// Signal and noise of each timestep.
     pub levels: Vec<[f64; 2]>,
+    pub process: Option<Process>,
     pub batch: usize,
+}
+
+/// What an optimal network is given, signal x_0 + noise eps, and what of x_0 and of eps it predicts.
+struct Given {
+    signal: f64,
+    noise: f64,
+    of: [f64; 2],
 }
 
 impl Optimal {
@@ -137,7 +145,27 @@ impl Optimal {
         let schedule = NoiseSchedule::new(config);
         let both = schedule.alphas_cumprod.iter().zip(&schedule.one_minus_alphas_cumprod);
         let levels = both.map(|(signal, noise)| [signal.sqrt(), noise.sqrt()]).collect();
-        Self { mixture: mixture.clone(), prediction: config.prediction_type, levels, batch: 2000 }
+        let (prediction, process) = (config.prediction_type, config.process());
+        Self { mixture: mixture.clone(), prediction, levels, process, batch: 2000 }
+    }
+
+    fn given(&self, told: f64) -> Given {
+        let of =
+            |[signal, noise]: [f64; 2]| Given { signal, noise, of: self.prediction.of_x0_and_epsilon(signal, noise) };
+        match self.process {
+            None => of(self.level(told)),
+            Some(process @ (Process::Vp { .. } | Process::SubVp { .. })) => of(process.signal_and_noise(told / 999.0)),
+            Some(Process::Ve { .. }) => of([1.0, told]),
+            // Karras et al. 2022, eq. 8: what D, the mean of x_0, asks of the network.
+            Some(Process::Edm { sigma_data, .. }) => {
+                let sigma = (4.0 * told).exp();
+                let size = sigma.hypot(sigma_data);
+                let [skip, out, input] = [(sigma_data / size).powi(2), sigma * sigma_data / size, 1.0 / size];
+                let sign = if self.prediction == PredictionType::VPrediction { -1.0 } else { 1.0 };
+                let of = [sign * (1.0 - skip) / out, -sign * skip * sigma / out];
+                Given { signal: input, noise: input * sigma, of }
+            }
+        }
     }
 
     /// Signal and noise of a timestep; between two, on a line between the logarithms of their ratios.
@@ -164,8 +192,7 @@ impl Predictor for Optimal {
         if self.mixture.group() == 1 {
             let elements = x.len() / told.len();
             let output = x.par_chunks(elements).zip(told).flat_map_iter(|(x, &told)| {
-                let [signal, noise] = this.level(f64::from(told));
-                let [of_x0, of_noise] = this.prediction.of_x0_and_epsilon(signal, noise);
+                let Given { signal, noise, of: [of_x0, of_noise] } = this.given(f64::from(told));
                 x.iter().map(move |&x| {
                     let x = f64::from(x);
                     let best = this.mixture.best_of_one(x, signal, noise);
@@ -193,10 +220,9 @@ impl PullBack for Optimal {
         let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
         let with_gradient = upstream.iter().any(|&v| v != 0.0);
         for (number, (x, v)) in x.chunks(group).zip(upstream.chunks(group)).enumerate() {
-            let [signal, noise] = self.level(f64::from(told[number * group / elements]));
+            let Given { signal, noise, of: [of_x0, of_noise] } = self.given(f64::from(told[number * group / elements]));
             let (x, v) = (wide(x), wide(v));
             let best = self.mixture.best(&x, signal, noise);
-            let [of_x0, of_noise] = self.prediction.of_x0_and_epsilon(signal, noise);
             output.extend(
                 x.iter().zip(&best).map(|(x, best)| (of_x0 * best + of_noise * (x - signal * best) / noise) as f32),
             );

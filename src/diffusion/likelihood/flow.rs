@@ -1,86 +1,71 @@
-//! The noise levels that the probability-flow ODE runs through, counted by the logarithm of sigma = noise / signal.
+//! The probability-flow ODE between pictures and noise: dy / d sigma = eps of y = x_0 + sigma eps, for a process with
+//! timesteps or in continuous time (Song et al. 2021, eq. 13; Karras et al. 2022, eq. 1).
+//!
+//! It is followed in x = y / sqrt(1 + sigma^2), which has one size all the way, and counted by the logarithm of sigma.
 
-use super::discrete;
-use crate::diffusion::sigmas::{Sigmas, signal_and_noise};
-use crate::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig};
+use crate::diffusion::noise_levels::NoiseLevels;
+use crate::diffusion::{NoiseSchedule, SchedulerConfig};
 use crate::error::{Error, Result};
 
 /// A noise level: x = signal (picture + sigma eps).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FlowLevel {
-    /// The signal.
-    pub signal: f64,
+pub(super) struct FlowLevel {
+    /// 1 / sqrt(1 + sigma^2).
+    pub(super) signal: f64,
     /// The slope of the signal's logarithm in that of sigma.
-    pub signal_slope: f64,
+    pub(super) signal_slope: f64,
     /// What x is multiplied by for the network.
-    pub input_scale: f64,
-    /// What the network is told as timestep.
-    pub told: f64,
+    pub(super) input_scale: f64,
+    /// What the network is told.
+    pub(super) told: f64,
+    /// eps, as weights of what the network is given and of what it says.
+    pub(super) epsilon: [f64; 2],
 }
 
-/// A process from pictures to noise, between its first and its last level.
-pub trait Flow: Sync {
-    /// The logarithms of the first and the last sigma.
-    fn range(&self) -> [f64; 2];
-
-    /// The level of a sigma's logarithm.
-    fn at(&self, log_sigma: f64) -> FlowLevel;
-
-    /// The variance of the normal noise that the last x is taken for.
-    fn prior_variance(&self) -> f64;
-
-    /// What the network predicts of x.
-    fn prediction(&self) -> PredictionType;
-}
-
-/// The levels of a schedule's timesteps and those between them, whose timesteps lie on lines between the logarithms of the
-/// sigmas around them. Where the last timestep is pure noise, the flow ends at the one before.
-pub struct DiscreteFlow {
-    sigmas: Sigmas,
+/// The way from pictures to noise that a scheduler's configuration describes, between its first and its last level.
+pub struct Flow {
+    levels: NoiseLevels,
     range: [f64; 2],
-    prediction: PredictionType,
 }
 
-impl DiscreteFlow {
-    /// The flow of a configuration's schedule.
+impl Flow {
+    /// The flow of a configuration. Where the last timestep is pure noise, it ends at the one before.
     ///
     /// # Errors
     /// [`Input`](Error::Input) if the schedule has not two levels of noise.
     pub fn new(config: &SchedulerConfig) -> Result<Self> {
-        discrete(config)?;
-        let mut schedule = NoiseSchedule::new(config);
-        let levels = schedule.alphas_cumprod.iter().take_while(|&&signal| signal > 0.0).count();
-        schedule.alphas_cumprod.truncate(levels);
-        schedule.one_minus_alphas_cumprod.truncate(levels);
-        if levels < 2 {
-            let found = schedule.timesteps();
+        let levels = NoiseLevels::new(config);
+        let range = levels.range().map(f64::ln);
+        if range[0] >= range[1] {
+            let found = NoiseSchedule::new(config).timesteps();
             return Err(Error::input(format!(
-                "{found} timesteps, of which {levels} have signal; the ODE's likelihood needs at least two"
+                "{found} timesteps, of which less than two have signal; the ODE's likelihood needs at least two"
             )));
         }
-        let sigmas = Sigmas::of(&schedule, false);
-        let range = [sigmas.first().ln(), sigmas.last().ln()];
-        Ok(Self { sigmas, range, prediction: config.prediction_type })
+        Ok(Self { levels, range })
     }
-}
 
-impl Flow for DiscreteFlow {
-    fn range(&self) -> [f64; 2] {
+    /// The logarithms of the first and the last sigma.
+    pub(super) fn range(&self) -> [f64; 2] {
         self.range
     }
 
-    fn at(&self, log_sigma: f64) -> FlowLevel {
+    /// The level of a sigma's logarithm.
+    pub(super) fn at(&self, log_sigma: f64) -> FlowLevel {
         let sigma = log_sigma.exp();
-        let [signal, noise] = signal_and_noise(sigma);
-        // The signal is 1 / sqrt(1 + sigma^2).
-        FlowLevel { signal, signal_slope: -noise * noise, input_scale: 1.0, told: self.sigmas.timestep(sigma) }
+        let level = self.levels.at(sigma);
+        let signal = sigma.hypot(1.0).recip();
+        FlowLevel {
+            signal,
+            signal_slope: -(sigma * signal).powi(2),
+            input_scale: level.input_scale / signal,
+            told: level.told,
+            epsilon: self.levels.x0_and_epsilon(level)[1],
+        }
     }
 
-    fn prior_variance(&self) -> f64 {
-        1.0
-    }
-
-    fn prediction(&self) -> PredictionType {
-        self.prediction
+    /// The variance of the normal noise that the last x is taken for.
+    pub(super) fn prior_variance(&self) -> f64 {
+        self.levels.prior_variance() / (1.0 + (2.0 * self.range[1]).exp())
     }
 }

@@ -10,26 +10,15 @@ mod ode;
 mod predictor;
 mod reverse_process;
 
-use super::SchedulerConfig;
-use crate::error::{Error, Result};
 pub use crate::kernels::variational_bound::{Decoder, HALF_LEVEL, gaussian_kl};
 pub use bound::{Bound, BoundOptions, bound};
 pub use closed_forms::{gaussian_entropy, posterior, prior_divergence};
 pub use dormand_prince::Tolerance;
-pub use flow::{DiscreteFlow, Flow, FlowLevel};
+pub use flow::Flow;
 pub use network::DeviceNetwork;
 pub use ode::{OdeLikelihood, OdeOptions, ode_likelihood};
 pub use predictor::{LevelPictures, Predictor, PullBack};
 pub use reverse_process::ReverseProcess;
-
-/// Refuses what has no timesteps.
-fn discrete(config: &SchedulerConfig) -> Result<()> {
-    if config.process().is_none() {
-        return Ok(());
-    }
-    let class = config.class.name();
-    Err(Error::input(format!("{class} is of continuous time, likelihoods are measured of schedules with timesteps")))
-}
 
 /// The mean of what pictures gave, and its standard error, which a single picture does not say.
 fn mean_and_error(values: &[f64]) -> (f64, Option<f64>) {

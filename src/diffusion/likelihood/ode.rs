@@ -48,7 +48,7 @@ struct Walker {
 }
 
 impl Walker {
-    fn new(flow: &dyn Flow, pictures: &LevelPictures, picture: usize, options: &OdeOptions) -> Self {
+    fn new(flow: &Flow, pictures: &LevelPictures, picture: usize, options: &OdeOptions) -> Self {
         let seed = [options.seed as u32, (options.seed >> 32) as u32];
         let words = |purpose: Purpose| {
             let key = picture_key(seed, purpose, pictures.number(picture));
@@ -68,11 +68,12 @@ impl Walker {
     }
 
     /// The flow's slopes in the logarithm of sigma, of x and of the gain, from the network's output and its gradient.
-    fn slope(&self, flow: &dyn Flow, output: &[[f64; 2]], gradient: &[f32]) -> Vec<f64> {
+    fn slope(&self, flow: &Flow, output: &[[f64; 2]], gradient: &[f32]) -> Vec<f64> {
         let (log_sigma, state) = self.path.asks();
         let level = flow.at(log_sigma);
         let noise = level.signal * log_sigma.exp();
-        let [of_x, of_output] = flow.prediction().x0_and_epsilon(level.signal, noise)[1];
+        let [of_input, of_output] = level.epsilon;
+        let of_x = of_input * level.input_scale;
         // x = signal y where dy / d sigma = eps.
         let slope =
             |(x, [output, _]): (&f64, &[f64; 2])| level.signal_slope * x + noise * (of_x * x + of_output * output);
@@ -86,7 +87,7 @@ impl Walker {
     }
 
     /// Bits per dimension, at the end of the path.
-    fn bits(&self, flow: &dyn Flow) -> f64 {
+    fn bits(&self, flow: &Flow) -> f64 {
         let Some((gained, x)) = self.path.state().split_last() else { return f64::NAN };
         let (dimensions, variance) = (x.len() as f64, flow.prior_variance());
         let squares: f64 = x.iter().map(|x| x * x).sum();
@@ -104,7 +105,7 @@ impl Walker {
 /// [`Input`](Error::Input) where the predictor's output does not fit, or is not followed to within the tolerance; the
 /// predictor's.
 pub fn ode_likelihood(
-    flow: &dyn Flow,
+    flow: &Flow,
     predictor: &mut dyn PullBack,
     pictures: &LevelPictures,
     options: &OdeOptions,

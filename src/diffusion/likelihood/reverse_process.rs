@@ -2,7 +2,7 @@
 //! timesteps, with its real variances and its clipping.
 
 use super::predictor::prediction_and_variance;
-use super::{Decoder, discrete, prior_divergence};
+use super::{Decoder, prior_divergence};
 use crate::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
@@ -36,7 +36,12 @@ impl ReverseProcess {
     /// # Errors
     /// [`Input`](Error::Input) where a timestep says nothing of x_0, or there are none.
     pub fn new(config: &SchedulerConfig, decoder: Decoder) -> Result<Self> {
-        discrete(config)?;
+        if config.process().is_some() {
+            let class = config.class.name();
+            return Err(Error::input(format!(
+                "{class} is of continuous time, the bound is of schedules with timesteps; the ODE's likelihood is of both"
+            )));
+        }
         let schedule = NoiseSchedule::new(config);
         let prediction = config.prediction_type;
         let nothing = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0);
