@@ -163,6 +163,11 @@ fn runs_in_continuous_time() {
         let scheduler = json_of(&out.join("scheduler/scheduler_config.json"));
         assert_eq!(scheduler["_class_name"], class);
         assert_eq!(scheduler["sub_vp"] == true, name == "sub-vp");
+        assert_eq!(
+            out.join("model_index.json").is_file(),
+            name == "ve",
+            "{name}: what a pipeline of diffusers draws with"
+        );
         assert!(ok(&["info", text(&out)]).contains(class), "{name}");
         let drawn = folder.path().join(format!("{name}-drawn"));
         ok(&["sample", text(&out), "-n", "2", "--steps", "3", "--device", "cpu", "--out", text(&drawn)]);

@@ -68,4 +68,5 @@ registry! {
     total,
     upsample,
     variational_bound,
+    weighted_mean,
 }
