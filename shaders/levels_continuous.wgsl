@@ -17,6 +17,8 @@ struct Parameters {
     weighting: u32,
     gamma: f32,
     k: f32,
+    times: u32, // how many there are at equal distances from 0 to 1; 0 for all from the first on
+    draws: u32, // how many of the 2^32 fall to each
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read_write> levels: array<f32>; // [picture][column 8]
@@ -33,8 +35,13 @@ fn main(
         return;
     }
     let place = step.first_picture + picture;
-    let u = uniform_of(timestep_bits(place, parameters.stride));
-    let t = parameters.first + (1.0 - parameters.first) * u;
+    let bits = timestep_bits(place, parameters.stride);
+    var index = 0u;
+    var t = parameters.first + (1.0 - parameters.first) * uniform_of(bits);
+    if parameters.times != 0u {
+        index = bits / parameters.draws;
+        t = f32(index) / f32(parameters.times - 1u);
+    }
     var signal = 1.0;
     var noise = 0.0;
     var tell = 999.0 * t;
@@ -84,7 +91,7 @@ fn main(
         0.0,
     );
     levels[row + 5u] = tell;
-    levels[row + 6u] = 0.0;
+    levels[row + 6u] = f32(index);
     levels[row + 7u] = 1.0;
     told[picture] = tell;
 }

@@ -6,7 +6,9 @@ use aquatint::data::{Dataset, Options};
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::nn::UNetConfig;
-use aquatint::training::{Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
+use aquatint::training::{
+    ObjectiveName, Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet,
+};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -79,6 +81,24 @@ fn micro_batches_make_the_steps_of_one_large_batch() {
         }
         let initial = aquatint::nn::UNet::new(&config(1).unet).unwrap().parameters().initialize(11);
         assert!(apart(&whole.buffers["parameters"], &initial) > 1e-3, "the weights have not moved");
+    }
+}
+
+/// Sliced score matching runs its network on each picture twice, with its class; the rounding of outputs is multiplied by 5
+/// in the differences between the two.
+#[test]
+fn micro_batches_of_sliced_score_matching() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, mut device) in devices().into_iter().enumerate() {
+        let [whole, fours] = [1, 4].map(|times| {
+            let mut config = config(times);
+            config.unet.dropout = 0.0;
+            config.training.objective = ObjectiveName::Sliced;
+            run(&mut *device, &folder.path().join(format!("{number}-{times}")), config)
+        });
+        assert!(apart(&fours.losses, &whole.losses) < 2e-5, "{:?} and {:?}", fours.losses, whole.losses);
+        let apart = apart(&fours.buffers["parameters"], &whole.buffers["parameters"]);
+        assert!(apart < 1e-5, "the weights differ by {apart} on {}", device.description());
     }
 }
 

@@ -145,10 +145,11 @@ fn runs_in_continuous_time() {
         ("vp", "ScoreSdeVpScheduler"),
         ("sub-vp", "ScoreSdeVpScheduler"),
         ("ve", "ScoreSdeVeScheduler"),
+        ("ncsn", "ScoreSdeVeScheduler"),
         ("edm", "EDMEulerScheduler"),
     ] {
-        let embedding = if name == "ve" { "time_embedding_type = \"fourier\"\n" } else { "" };
-        let weighting = if name == "ve" { "[training]\nweighting = \"snr\"\n" } else { "" };
+        let embedding = if ["ve", "ncsn"].contains(&name) { "time_embedding_type = \"fourier\"\n" } else { "" };
+        let weighting = if ["ve", "ncsn"].contains(&name) { "[training]\nweighting = \"snr\"\n" } else { "" };
         fs::write(&config, format!("{SMALL}{embedding}{weighting}")).unwrap();
         let (out, whole) = (folder.path().join(name), folder.path().join(format!("{name}-whole")));
         let train = |out: &Path, more: &[&str]| {
@@ -165,9 +166,10 @@ fn runs_in_continuous_time() {
         assert_eq!(scheduler["sub_vp"] == true, name == "sub-vp");
         assert_eq!(
             out.join("model_index.json").is_file(),
-            name == "ve",
+            matches!(name, "ve" | "ncsn"),
             "{name}: what a pipeline of diffusers draws with"
         );
+        assert_eq!(scheduler["num_noise_levels"] == 232, name == "ncsn");
         assert!(ok(&["info", text(&out)]).contains(class), "{name}");
         let drawn = folder.path().join(format!("{name}-drawn"));
         ok(&["sample", text(&out), "-n", "2", "--steps", "3", "--device", "cpu", "--out", text(&drawn)]);

@@ -116,6 +116,7 @@ fn every_objective_trains_alike_on_both_devices() {
         ("learned", "v_prediction", ObjectiveName::Vlb, WeightingName::None, TimestepSampler::Importance),
         ("fixed_large", "sample", ObjectiveName::Simple, WeightingName::MinSnr, TimestepSampler::LogNormal),
         ("fixed_small", "score", ObjectiveName::Simple, WeightingName::Snr, TimestepSampler::Importance),
+        ("fixed_small", "score", ObjectiveName::Sliced, WeightingName::None, TimestepSampler::Stratified),
     ] {
         let config = config(scheduler(variance, prediction), |t| {
             (t.objective, t.weighting, t.timestep_sampler) = (objective, weighting, sampler);

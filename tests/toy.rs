@@ -194,7 +194,7 @@ fn all(combinations: Vec<Toy>, steps: usize, allowed: [f64; 2], device: &mut dyn
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-use ObjectiveName::{Hybrid, Simple, Vlb};
+use ObjectiveName::{Hybrid, Simple, Sliced, Vlb};
 use PredictionType::{Epsilon, Sample, Score, VPrediction};
 use VarianceType::{FixedLarge, FixedSmall, Learned, LearnedRange};
 
@@ -210,6 +210,7 @@ fn some_objectives_find_what_is_known() {
         Toy::new(Hybrid, Epsilon, LearnedRange),
     ];
     all(combinations, 300, FEW_STEPS, &mut Host::<f32>::new());
+    all(vec![Toy::new(Sliced, Score, FixedSmall)], 300, [0.45, 0.25], &mut Host::<f32>::new());
 }
 
 /// What is allowed above is too far for variances that nothing is learnt of: those of a bound that weighs nothing.
@@ -247,6 +248,9 @@ fn every_objective_finds_what_is_known() {
         // The median of a normal distribution is its mean.
         combinations.push(Toy { loss: LossName::L1, ..Toy::new(Simple, prediction, FixedSmall) });
         combinations.push(Toy { loss: LossName::Huber, ..Toy::new(Simple, prediction, FixedSmall) });
+    }
+    for prediction in [Epsilon, Score] {
+        combinations.push(Toy::new(Sliced, prediction, FixedSmall));
     }
     all(combinations, 800, [0.25, 0.25], &mut Host::<f32>::new());
 }

@@ -25,11 +25,14 @@ pub(super) enum Continuous {
     Vp,
     SubVp,
     Ve,
+    Ncsn,
     Edm,
 }
 
 /// The largest sigma of VE for pictures in [-1, 1] of 32 pixels (Song & Ermon 2020, technique 1); diffusers' is for 1024.
 const VE_SIGMA_MAX: f64 = 50.0;
+/// How many levels of noise there are up to it (the same, appendix B: CIFAR-10's).
+const NCSN_LEVELS: u32 = 232;
 
 impl Continuous {
     /// The keys that its scheduler has; the rest is its class's.
@@ -38,6 +41,9 @@ impl Continuous {
             Self::Vp => json!({ "_class_name": "ScoreSdeVpScheduler" }),
             Self::SubVp => json!({ "_class_name": "ScoreSdeVpScheduler", "sub_vp": true }),
             Self::Ve => json!({ "_class_name": "ScoreSdeVeScheduler", "sigma_max": VE_SIGMA_MAX }),
+            Self::Ncsn => json!({
+                "_class_name": "ScoreSdeVeScheduler", "sigma_max": VE_SIGMA_MAX, "num_noise_levels": NCSN_LEVELS,
+            }),
             Self::Edm => json!({ "_class_name": "EDMEulerScheduler" }),
         }
     }
@@ -86,6 +92,11 @@ impl Noise {
             Self::Named(schedule) => scheduler.with_beta_schedule(*schedule, source),
             Self::File(path) => scheduler.with_betas(read_betas(path)?, &path.display().to_string()),
         }
+    }
+
+    /// Whether the network learns a score and is told sigma.
+    pub(super) fn explodes(&self) -> bool {
+        matches!(self, Self::Continuous(Continuous::Ve | Continuous::Ncsn))
     }
 
     /// What a scheduler's noise is called.

@@ -2,7 +2,7 @@
 
 use super::device::DeviceFlag;
 use super::model::{note_for_diffusers, read_model};
-use super::noise::{Continuous, Noise};
+use super::noise::Noise;
 use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
@@ -32,7 +32,8 @@ use std::time::Instant;
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
     aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
     aquatint train --data photos/ --out runs/vlb --objective vlb --variance learned-range \\\n      \
-    --timestep-sampler importance")]
+    --timestep-sampler importance\n  \
+    aquatint train --data photos/ --out runs/sliced --schedule ncsn --objective sliced")]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
@@ -85,7 +86,7 @@ pub(super) struct Train {
     clip: Option<f32>,
     /// How the noise grows: linear, scaled-linear (or quadratic, which is the same), cosine, sigmoid, laplace, exp, const,
     /// jsd, or file:BETAS, text with a number on each line or a JSON list; `aquatint schedule` shows them. In continuous
-    /// time: vp, sub-vp, ve (a score is learned) and edm
+    /// time: vp, sub-vp, ve (a score is learned), ncsn (the same at 232 levels of noise) and edm
     #[arg(long, value_name = "SCHEDULE")]
     schedule: Option<Noise>,
     /// Moves and stretches the schedule so that the last timestep is pure noise (Lin et al. 2023)
@@ -183,7 +184,7 @@ impl Train {
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
-        let of_scores = self.schedule == Some(Noise::Continuous(Continuous::Ve));
+        let of_scores = self.schedule.as_ref().is_some_and(Noise::explodes);
         self.objective.apply(t, of_scores, self.config.is_some());
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
@@ -212,7 +213,7 @@ impl Train {
             None => {
                 let unet = default_unet(dataset.height, dataset.width, dataset.channels, classes);
                 // Told sigma, which goes over decades: the network of Song et al. 2021 takes its logarithm.
-                let explodes = self.schedule == Some(Noise::Continuous(Continuous::Ve));
+                let explodes = self.schedule.as_ref().is_some_and(Noise::explodes);
                 let fourier = if explodes { TimeEmbeddingType::Fourier } else { unet.time_embedding_type };
                 UNetConfig { time_embedding_type: fourier, ..unet }
             }

@@ -39,6 +39,9 @@ pub enum TimeDraw {
     LogNormal([f32; 2]),
 }
 
+/// The most times that there may be, for each to be drawn as often: they share 2^32 draws.
+pub const MOST_TIMES: u32 = 10_000;
+
 /// What all pictures have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ContinuousLevels {
@@ -46,6 +49,10 @@ pub struct ContinuousLevels {
     pub process: ContinuousProcess,
     /// The first time.
     pub first: f32,
+    /// How many times there are, the first being 0 and all at equal distances; 0 for all times from the first one on. With
+    /// [`Ve`](ContinuousProcess::Ve), these are the geometric levels of noise of Song & Ermon 2019. From 2 to
+    /// [`MOST_TIMES`], and not with [`TimeDraw::LogNormal`].
+    pub times: u32,
     /// How times are drawn.
     pub draw: TimeDraw,
     /// What the network predicts; for [`Edm`](ContinuousProcess::Edm), of pictures that are divided by their deviation.
@@ -86,13 +93,23 @@ impl ContinuousLevels {
         }
     }
 
+    /// How many of the 2^32 draws fall to each of the times, the last one having a few less; 0 for all times.
+    fn draws_of_a_time(&self) -> u32 {
+        u32::MAX.checked_div(self.times).map_or(0, |draws| draws + 1)
+    }
+
     /// A picture's row.
     fn row<T: Real>(&self, step: &Step, place: u32) -> [T; COLUMNS] {
         let (one, number) = (T::one(), T::from_f64);
         let (_, [a, b]) = self.numbers();
         let [a, b] = [a, b].map(|value| T::from_f32(value as f32));
         let first = T::from_f32(self.first);
-        let t = first + (one - first) * uniform(timestep_bits(step, place, self.stride()));
+        let bits = timestep_bits(step, place, self.stride());
+        let index = bits.checked_div(self.draws_of_a_time()).unwrap_or(0);
+        let t = match self.times {
+            0 => first + (one - first) * uniform(bits),
+            times => T::from_usize(index as usize) / T::from_usize(times as usize - 1),
+        };
         let log_sigma = |spaced: T| match self.draw {
             TimeDraw::LogNormal([mean, deviation]) => {
                 let key = picture_key(step.seed, Purpose::TrainingTimestep, place);
@@ -121,7 +138,7 @@ impl ContinuousLevels {
         let [of_x0, of_epsilon] = self.prediction.of_x0_and_epsilon(signal, noise);
         let sign = if self.is_turned { -one } else { one };
         let weight = self.weighting.of(self.prediction, signal * signal, noise * noise, T::zero());
-        [signal / data, noise, sign * of_x0 / data, sign * of_epsilon, weight, told, T::zero(), one]
+        [signal / data, noise, sign * of_x0 / data, sign * of_epsilon, weight, told, T::from_usize(index as usize), one]
     }
 }
 
@@ -168,6 +185,7 @@ impl Kernel for Levels {
             &numbers,
             &prediction,
             &levels.weighting.parameters(),
+            &[levels.times, levels.draws_of_a_time()],
         ]
         .concat()
     }
@@ -195,20 +213,23 @@ pub(super) fn cases() -> Vec<Case> {
     let ve = ContinuousProcess::Ve([0.01, 50.0]);
     let edm = ContinuousProcess::Edm { sigmas: [0.002, 80.0], data: 0.5, rho: 7.0 };
     let mut cases = Vec::new();
-    for (pictures, process, draw, prediction, is_turned, weighting) in [
-        (1, vp, Uniform, Epsilon, false, Weighting::None),
-        (300, vp, Stratified(400), VPrediction, false, Weighting::MinSnr { gamma: 5.0 }),
-        (33, sub_vp, Uniform, Sample, false, Weighting::None),
-        (7, sub_vp, Stratified(1), Epsilon, false, Weighting::P2 { gamma: 1.0, k: 1.0 }),
-        (300, ve, Uniform, Score, false, Weighting::Snr),
-        (5, ve, LogNormal([-1.2, 1.2]), Epsilon, false, Weighting::None),
-        (300, edm, LogNormal([-1.2, 1.2]), VPrediction, true, Weighting::None),
-        (64, edm, Stratified(64), VPrediction, false, Weighting::Snr),
+    for (pictures, process, times, draw, prediction, is_turned, weighting) in [
+        (1, vp, 0, Uniform, Epsilon, false, Weighting::None),
+        (300, vp, 0, Stratified(400), VPrediction, false, Weighting::MinSnr { gamma: 5.0 }),
+        (33, sub_vp, 0, Uniform, Sample, false, Weighting::None),
+        (7, sub_vp, 0, Stratified(1), Epsilon, false, Weighting::P2 { gamma: 1.0, k: 1.0 }),
+        (300, ve, 0, Uniform, Score, false, Weighting::Snr),
+        (5, ve, 0, LogNormal([-1.2, 1.2]), Epsilon, false, Weighting::None),
+        (300, ve, 10, Uniform, Score, false, Weighting::Snr),
+        (1, ve, 2, Uniform, Epsilon, false, Weighting::None),
+        (77, ve, MOST_TIMES, Stratified(99), Score, false, Weighting::Snr),
+        (300, edm, 0, LogNormal([-1.2, 1.2]), VPrediction, true, Weighting::None),
+        (64, edm, 0, Stratified(64), VPrediction, false, Weighting::Snr),
     ] {
-        let levels = ContinuousLevels { process, first: 1e-3, draw, prediction, is_turned, weighting };
+        let levels = ContinuousLevels { process, first: 1e-3, times, draw, prediction, is_turned, weighting };
         let step = Step { step: 5, first_picture: 11, ..Step::seeded(7) };
         cases.push(
-            Case::new(format!("continuous_levels/{pictures} {process:?} {draw:?} {prediction:?} {weighting:?}"))
+            Case::new(format!("continuous_levels/{pictures} {process:?} {times} {draw:?} {prediction:?} {weighting:?}"))
                 .step(step)
                 .records(move |r, _| {
                     let drawn = continuous_levels(r, pictures, levels);

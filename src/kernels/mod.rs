@@ -61,6 +61,7 @@ registry! {
     scale,
     schedule_tables,
     silu,
+    sliced_score,
     softmax,
     step_report,
     sum_rows,

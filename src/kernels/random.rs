@@ -35,6 +35,8 @@ pub enum Purpose {
     Dequantization = 22,
     /// The direction in which a divergence is estimated.
     Direction = 23,
+    /// The direction in which a training batch's score is looked at.
+    TrainingDirection = 24,
 }
 
 /// Threefry-2x32 with 20 rounds.

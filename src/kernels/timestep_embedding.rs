@@ -119,7 +119,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(2049, true, 1.0, vec![999.0, 3.0]),
         case(128, true, 0.0, (0..1000).step_by(37).map(|t| t as f32).collect()),
         case(32, false, 1.0, vec![16_777_215.0, 8_388_607.5, 0.25, 1e-6]),
-        case(32, false, 1.0, vec![-1.5, -0.25, -999.0, -1e-3]),
+        case(32, false, 1.0, vec![-1.5, -0.25, -999.0, -1e-3, -31.0, -7.75]),
     ];
     for dim in [32, 33] {
         for (flip, shift) in [(false, 0.0), (false, 1.0), (true, 0.0), (true, 1.0), (true, -2.5)] {

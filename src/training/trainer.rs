@@ -108,7 +108,6 @@ impl Trainer {
         let ema = Storage::f32("moving average", unet.parameters().len());
         let averages = Averages::new(training, unet.parameters().len());
         let pictures = Storage::f32("pictures", shape.iter().product());
-        let labels = Storage::u32("labels", batch);
         let one = Storage::f32("one", 1);
 
         let mixed = (training.precision == Precision::Mixed).then(|| Mixed {
@@ -125,7 +124,8 @@ impl Trainer {
         let x0 = r.input(&pictures, &shape);
         let objective = Objective::new(config, batch * training.gradient_accumulation_steps)?;
         let noised = objective.noise(&mut r, x0)?;
-        let label_value = config.unet.classes().map(|_| r.input(&labels, &[batch]));
+        let labels = Storage::u32("labels", batch * objective.copies());
+        let label_value = config.unet.classes().map(|_| r.input(&labels, &[labels.len()]));
         let mut net = Network {
             r: &mut r,
             parameters: unet.parameters(),
@@ -359,7 +359,9 @@ impl Trainer {
             if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
                 return Err(Error::input(format!("step {n}: label {label}, expected 0 to {}", classes - 1)));
             }
-            device.upload_integers(&self.labels, 0, labels)?;
+            for copy in 0..self.objective.copies() {
+                device.upload_integers(&self.labels, copy * labels.len(), labels)?;
+            }
         }
         if micro_batch == 0 {
             self.before = self.scale_state(device)?;

@@ -32,7 +32,8 @@ pub enum SchedulerClass {
     #[serde(rename = "ScoreSdeVpScheduler")]
     #[value(skip)]
     SdeVp,
-    /// The SDE whose variance explodes (Song et al. 2021)
+    /// The SDE whose variance explodes (Song et al. 2021), or with `num_noise_levels`, a key that diffusers lacks, so many
+    /// of its levels of noise (Song & Ermon 2019)
     #[serde(rename = "ScoreSdeVeScheduler")]
     #[value(skip)]
     SdeVe,
@@ -113,7 +114,10 @@ impl SchedulerClass {
             Self::EulerDiscrete => &[&["interpolation_type", "timestep_type", "final_sigmas_type", ZERO_SNR], &SIGMAS],
             Self::HeunDiscrete => &[&CLIPPING, &SIGMAS],
             Self::SdeVp => &[&CONTINUOUS_KEYS, &["beta_min", "beta_max", "sampling_eps", "sub_vp"]],
-            Self::SdeVe => &[&CONTINUOUS_KEYS, &["snr", "sigma_min", "sigma_max", "sampling_eps", "correct_steps"]],
+            Self::SdeVe => &[
+                &CONTINUOUS_KEYS,
+                &["snr", "sigma_min", "sigma_max", "sampling_eps", "correct_steps", "num_noise_levels"],
+            ],
             Self::EdmEuler => &[
                 &CONTINUOUS_KEYS,
                 &["sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho", "final_sigmas_type"],

@@ -3,6 +3,7 @@
 use super::{FinalSigmas, SchedulerClass, SchedulerConfig, SigmaSchedule};
 use crate::diffusion::{PredictionType, Process};
 use crate::error::{Error, Result};
+use crate::kernels::continuous_levels::MOST_TIMES;
 
 impl SchedulerConfig {
     /// The process of a class in continuous time.
@@ -45,6 +46,10 @@ impl SchedulerConfig {
         ];
         if let Some((key, found, _, expected)) = numbers.into_iter().find(|(_, _, allowed, _)| !allowed) {
             return wrong(key, found.to_string(), expected.into());
+        }
+        if self.num_noise_levels != 0 && !(2..=MOST_TIMES).contains(&self.num_noise_levels) {
+            let expected = format!("2 to {MOST_TIMES}, or 0 for all");
+            return wrong("num_noise_levels", self.num_noise_levels.to_string(), expected);
         }
         if self.class == SchedulerClass::EdmEuler {
             let word = |value: serde_json::Result<serde_json::Value>| value.unwrap_or_default().to_string();

@@ -113,6 +113,9 @@ pub struct SchedulerConfig {
     pub sampling_eps: f64,
     /// Whether the variance stays below the preserved one; diffusers does not know this key.
     pub sub_vp: bool,
+    /// How many levels of noise a network of VE is trained on, at equal ratios from `sigma_min` to `sigma_max` (Song & Ermon
+    /// 2019); 0, as in continuous time, for all of them. diffusers does not know this key.
+    pub num_noise_levels: u32,
     /// Signal-to-noise ratio of diffusers' Langevin corrections, which this program has not.
     pub snr: f64,
     /// How many of them diffusers takes in a step.
@@ -179,6 +182,7 @@ impl Default for SchedulerConfig {
             beta_max: 20.0,
             sampling_eps: 1e-3,
             sub_vp: false,
+            num_noise_levels: 0,
             snr: 0.15,
             correct_steps: 1,
             sigma_data: 0.5,

@@ -17,6 +17,8 @@ pub enum ObjectiveName {
     Vlb,
     /// simple for the prediction, and vlb_weight times vlb for learned variances (Nichol & Dhariwal 2021, eq. 16)
     Hybrid,
+    /// The score, without the noise that is in the pictures (Song, Garg, Shi & Ermon 2019)
+    Sliced,
 }
 
 /// What an error of one element costs: `loss`.

@@ -1,6 +1,6 @@
 //! What is trained in continuous time.
 
-use super::{Levels, Objective, ObjectiveName, TimestepSampler, WeightingName};
+use super::{Levels, Objective, ObjectiveName, TimestepSampler, WeightingName, rules};
 use crate::diffusion::{PredictionType, Process};
 use crate::error::{Error, Result};
 use crate::kernels::continuous_levels::{ContinuousLevels, ContinuousProcess, TimeDraw};
@@ -17,16 +17,26 @@ impl Objective {
             let found = found.unwrap_or_default();
             Err(Error::input(format!("training: {key} is {found}, with {class} expected {expected}")))
         };
-        if training.objective != ObjectiveName::Simple {
+        let edm = matches!(process, Process::Edm { .. });
+        let sliced = training.objective == ObjectiveName::Sliced;
+        if sliced && edm {
             return wrong("objective", serde_json::to_value(training.objective), "\"simple\"");
+        }
+        if !sliced && training.objective != ObjectiveName::Simple {
+            return wrong("objective", serde_json::to_value(training.objective), "\"simple\" or \"sliced\"");
+        }
+        if sliced {
+            rules::check_sliced(config)?;
         }
         if training.weighting == WeightingName::Kl {
             return wrong("weighting", serde_json::to_value(training.weighting), "another: it is for steps");
         }
-        let edm = matches!(process, Process::Edm { .. });
         let explodes = edm || matches!(process, Process::Ve { .. });
         let normal = [training.log_normal_mean, training.log_normal_std].map(|number| number as f32);
         let sampler = serde_json::to_value(training.timestep_sampler);
+        if scheduler.num_noise_levels != 0 && training.timestep_sampler == TimestepSampler::LogNormal {
+            return wrong("timestep_sampler", sampler, "\"uniform\" or \"stratified\" where num_noise_levels is set");
+        }
         let draw = match training.timestep_sampler {
             // That is how EDM draws if nothing else is said.
             TimestepSampler::Uniform if edm => TimeDraw::LogNormal(normal),
@@ -51,6 +61,7 @@ impl Objective {
         let levels = ContinuousLevels {
             process: kernel,
             first: process.first() as f32,
+            times: scheduler.num_noise_levels,
             draw,
             prediction,
             is_turned,
@@ -58,7 +69,8 @@ impl Objective {
         };
         Ok(Self {
             levels: Levels::Continuous(levels),
-            simple: Some(training.element_loss()),
+            simple: (!sliced).then(|| training.element_loss()),
+            sliced,
             bound: None,
             tables: None,
             shares: None,

@@ -15,6 +15,7 @@ use crate::kernels::forward_process::forward_process;
 use crate::kernels::levels::{self, DiscreteLevels, TimestepDraw, levels};
 use crate::kernels::loss_record::{self, loss_record};
 use crate::kernels::picture_loss::{ElementLoss, picture_loss};
+use crate::kernels::sliced_score::{sliced_inputs, sliced_score};
 use crate::kernels::variational_bound::{BoundOperands, Decoder, Variance, VariationalBound, variational_bound};
 use crate::kernels::weighted_mean::{Factors, weighted_mean};
 use crate::kernels::weighting::Weighting;
@@ -27,6 +28,8 @@ pub(super) struct Objective {
     levels: Levels,
     /// L_simple and its relatives.
     simple: Option<ElementLoss>,
+    /// Sliced score matching, which goes without the others.
+    sliced: bool,
     /// The variational bound, and the factor of its terms.
     bound: Option<(VariationalBound, f32)>,
     /// The noise schedule's tables; none in continuous time.
@@ -57,10 +60,12 @@ struct Learning {
 
 /// A batch with noise.
 pub(super) struct Noised {
-    /// x_t, what the network is given.
+    /// x_t, what the network is given; for sliced score matching what is ahead of it and then what is behind it.
     pub sample: Value,
-    /// What it is told of the noise, `[pictures]`.
+    /// What it is told of the noise of each.
     pub told: Value,
+    /// Where that is.
+    directions: Option<Value>,
     x0: Value,
     target: Value,
     levels: Value,
@@ -109,6 +114,7 @@ impl Objective {
         let all = timesteps as f32;
         let (simple, bound) = match training.objective {
             ObjectiveName::Simple => (Some(loss), None),
+            ObjectiveName::Sliced => (None, None),
             ObjectiveName::Vlb => (None, Some((bound(false), all))),
             ObjectiveName::Hybrid => (Some(loss), Some((bound(true), training.vlb_weight * all))),
         };
@@ -116,6 +122,7 @@ impl Objective {
         Ok(Self {
             levels: Levels::Discrete(levels),
             simple,
+            sliced: training.objective == ObjectiveName::Sliced,
             bound,
             tables: Some(DeviceTables::new(scheduler)),
             shares: weights.map(|weights| Shares {
@@ -128,6 +135,11 @@ impl Objective {
                 record: Storage::f32("losses of pictures", loss_record::ROW * whole),
             }),
         })
+    }
+
+    /// How often the network is given each picture of a batch: the whole batch, then the whole batch again.
+    pub fn copies(&self) -> usize {
+        if self.sliced { 2 } else { 1 }
     }
 
     /// Draws timesteps and noise for the batch `[pictures, height, width, channels]`.
@@ -145,7 +157,12 @@ impl Objective {
             (Levels::Discrete(_), None) => return Err(Error::Device("timesteps without tables".into())),
         };
         let noisy = forward_process(r, drawn.levels, x0)?;
-        Ok(Noised { sample: noisy.sample, told: drawn.told, x0, target: noisy.target, levels: drawn.levels, tables })
+        let (mut sample, mut told, mut directions) = (noisy.sample, drawn.told, None);
+        if self.sliced {
+            let inputs = sliced_inputs(r, drawn.levels, sample)?;
+            (sample, told, directions) = (inputs.sample, inputs.told, Some(inputs.directions));
+        }
+        Ok(Noised { sample, told, directions, x0, target: noisy.target, levels: drawn.levels, tables })
     }
 
     /// What the network's output for the batch costs, `[1]`.
@@ -154,6 +171,11 @@ impl Objective {
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value) -> Result<Value> {
         let Noised { sample: x_t, x0, target, levels, tables, .. } = *noised;
+        if let Some(directions) = noised.directions {
+            let losses = sliced_score(r, output, directions, levels)?;
+            let factors = Factors { weight: false, correction: false, scale: 1.0 };
+            return weighted_mean(r, losses, None, levels, factors);
+        }
         let weighting = match self.levels {
             Levels::Discrete(levels) => levels.weighting,
             Levels::Continuous(levels) => levels.weighting,

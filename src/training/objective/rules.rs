@@ -1,7 +1,7 @@
 //! What can be trained together, and what cannot: one line that names the keys.
 
-use super::super::{RunConfig, TrainingConfig};
-use super::choices::{LossName, ObjectiveName, WeightingName};
+use super::super::{Precision, RunConfig, TrainingConfig};
+use super::choices::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use crate::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::kernels::levels::DiscreteLevels;
@@ -28,10 +28,11 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
     let learned = variance(scheduler).is_learned();
     let variance_type = word(scheduler.variance_type);
     match objective {
-        ObjectiveName::Simple if learned => {
+        ObjectiveName::Simple | ObjectiveName::Sliced if learned => {
             return wrong(format!(
-                "objective \"simple\" leaves the variances of variance_type {variance_type} untrained; expected \
-                 \"hybrid\" or \"vlb\", or a fixed variance"
+                "objective {} leaves the variances of variance_type {variance_type} untrained; expected \
+                 \"hybrid\" or \"vlb\", or a fixed variance",
+                word(objective)
             ));
         }
         // With the mean's gradient stopped, nothing of the bound would be left.
@@ -48,10 +49,11 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
                 word(weighting)
             ));
         }
+        ObjectiveName::Sliced => check_sliced(config)?,
         _ => {}
     }
     let of_noise = matches!(scheduler.prediction_type, PredictionType::Epsilon | PredictionType::Score);
-    if objective != ObjectiveName::Simple
+    if matches!(objective, ObjectiveName::Vlb | ObjectiveName::Hybrid)
         && of_noise
         && let Some(t) = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0)
     {
@@ -63,6 +65,42 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
         ));
     }
     Ok(())
+}
+
+/// Whether sliced score matching can be trained so.
+///
+/// # Errors
+/// [`Input`](Error::Input) naming what it does not take.
+pub(super) fn check_sliced(config: &RunConfig) -> Result<()> {
+    let (training, unet) = (&config.training, &config.unet);
+    let prediction = config.scheduler.prediction_type;
+    let of_noise = matches!(prediction, PredictionType::Epsilon | PredictionType::Score);
+    let is_even = matches!(training.weighting, WeightingName::None | WeightingName::Snr);
+    let rules = [
+        (of_noise, "prediction_type", word(prediction), "\"epsilon\" or \"score\""),
+        (training.loss == LossName::L2, "loss", word(training.loss), "\"l2\""),
+        (is_even, "weighting", word(training.weighting), "\"none\" or \"snr\": sigma^2 is a part of it"),
+        (
+            training.timestep_sampler != TimestepSampler::Importance,
+            "timestep_sampler",
+            word(training.timestep_sampler),
+            "another: its losses are negative too",
+        ),
+        (training.precision == Precision::F32, "precision", word(training.precision), "\"f32\": it takes differences"),
+        (unet.dropout == 0.0, "dropout", unet.dropout.to_string(), "0: it takes differences"),
+        (
+            unet.out_channels == unet.in_channels,
+            "out_channels",
+            unet.out_channels.to_string(),
+            "as many as in_channels",
+        ),
+    ];
+    match rules.into_iter().find(|(allowed, ..)| !allowed) {
+        Some((_, key, found, expected)) => {
+            Err(Error::input(format!("training: {key} is {found}, with objective \"sliced\" expected {expected}")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether every timestep has a finite weight.
