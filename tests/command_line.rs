@@ -394,7 +394,18 @@ fn likelihoods() {
         String::from_utf8(output.stdout).unwrap()
     };
     let table = run(&["--bpd", "--timesteps", "4", "--json", path(&json), "--plot", path(&plot)]);
-    for word in ["prior", "L_1000", "L_1 to L_999", "decoder", "total", "±", "fixed_small", "4 drawn"] {
+    for word in [
+        "prior",
+        "L_1000",
+        "L_1 to L_999",
+        "decoder",
+        "total",
+        "±",
+        "fixed_small",
+        "4 drawn",
+        "L_334 to L_666",
+        "stretch",
+    ] {
         assert!(table.contains(word), "no {word} in {table}");
     }
     let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
@@ -404,6 +415,9 @@ fn likelihoods() {
     assert_eq!((terms.len(), number("timesteps"), number("pictures"), number("seed")), (999, 4.0, 5.0, 3.0));
     assert!((number("prior") + terms.iter().sum::<f64>() + number("decoder") - number("total")).abs() < 1e-6);
     assert!(number("standard_error") > 0.0 && object.get("ode").is_none());
+    let errors = object["terms_standard_error"].as_array().unwrap();
+    assert!(errors.len() == 999 && errors.iter().all(|error| error.as_f64().unwrap() > 0.0), "{errors:?}");
+    assert_eq!(object["terms_of_stretches"], serde_json::json!([[1, 333], [334, 666], [667, 999]]));
     assert!(fs::metadata(&plot).unwrap().len() > 1000);
     // Another batch, the same figures; the object alone on standard output.
     let again = read(&run(&["--bpd", "--timesteps", "4", "--batch", "3", "--json", "-"]));

@@ -164,6 +164,11 @@ fn runs_in_continuous_time() {
         let scheduler = json_of(&out.join("scheduler/scheduler_config.json"));
         assert_eq!(scheduler["_class_name"], class);
         assert_eq!(scheduler["sub_vp"] == true, name == "sub-vp");
+        assert_eq!(
+            out.join("model_index.json").is_file(),
+            matches!(name, "ve" | "ncsn"),
+            "{name}: what a pipeline of diffusers draws with"
+        );
         assert_eq!(scheduler["num_noise_levels"] == 232, name == "ncsn");
         assert!(ok(&["info", text(&out)]).contains(class), "{name}");
         let drawn = folder.path().join(format!("{name}-drawn"));

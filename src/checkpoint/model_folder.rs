@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::nn::{UNet, UNetConfig};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
@@ -88,14 +88,14 @@ impl ModelFolder {
         Ok(Self { unet, scheduler, weights })
     }
 
-    /// Where diffusers' pipelines cannot draw with the scheduler, takes the [`SchedulerClass::Ddpm`] of the same noise
+    /// Where diffusers' pipelines cannot draw with the scheduler, and another class has the same noise, takes the [`SchedulerClass::Ddpm`] of the same noise
     /// instead; the class that it was.
     ///
     /// # Errors
     /// [`Input`](Error::Input) naming the key, if that class cannot run with a value.
     pub fn make_for_pipelines(&mut self, source: &str) -> Result<Option<SchedulerClass>> {
         let class = self.scheduler.class;
-        if class.is_for_pipelines() {
+        if self.scheduler.pipeline().is_some() || class.is_continuous() {
             return Ok(None);
         }
         self.scheduler = self.scheduler.for_training(source)?;
@@ -110,7 +110,7 @@ impl ModelFolder {
         self.write_as(folder, WeightType::F32)
     }
 
-    /// Writes a folder; each file whole or not at all.
+    /// Writes a folder; each file whole or not at all. It has a `model_index.json` if a pipeline of diffusers draws with it.
     ///
     /// # Errors
     /// [`Input`](Error::Input) naming a tensor with a number too large for the type, before anything is written;
@@ -125,17 +125,19 @@ impl ModelFolder {
         write_deferred(&folder.join(WEIGHTS), tensors, &[("format", "pt".into())])?;
         write_json(&folder.join(UNET_CONFIG), &self.unet.config().to_json())?;
         write_json(&folder.join(SCHEDULER_CONFIG), &self.scheduler.for_diffusers().to_json())?;
-        let class = self.scheduler.class;
-        let index = json!({
-            "_class_name": match class {
-                SchedulerClass::Ddim => "DDIMPipeline",
-                SchedulerClass::SdeVe => "ScoreSdeVePipeline",
-                _ => "DDPMPipeline",
-            },
+        let index = folder.join(INDEX);
+        let Some(pipeline) = self.scheduler.pipeline() else {
+            return match fs::remove_file(&index) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(&index)(error)),
+                _ => Ok(()),
+            };
+        };
+        let parts = json!({
+            "_class_name": pipeline,
             "_diffusers_version": DIFFUSERS_VERSION,
-            "scheduler": ["diffusers", class.name()],
+            "scheduler": ["diffusers", self.scheduler.class.name()],
             "unet": ["diffusers", "UNet2DModel"],
         });
-        write_json(&folder.join(INDEX), &index)
+        write_json(&index, &parts)
     }
 }

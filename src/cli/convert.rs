@@ -1,6 +1,6 @@
 //! `aquatint convert`
 
-use super::model::note_default_scheduler;
+use super::model::{note_default_scheduler, note_for_diffusers};
 use super::output::{note, say};
 use crate::checkpoint::openai::Unstated;
 use crate::checkpoint::{Family, WeightType, read_any};
@@ -47,10 +47,12 @@ impl Convert {
             );
         }
         model.write_as(&self.out, self.dtype)?;
-        say!(
-            "{out}: a model of {} parameters that diffusers and `aquatint sample {out}` open",
-            model.unet.parameters().count()
-        );
+        let opens = match model.scheduler.pipeline() {
+            Some(_) => "diffusers and `aquatint sample",
+            None => "`aquatint sample",
+        };
+        say!("{out}: a model of {} parameters for {opens} {out}`", model.unet.parameters().count());
+        note_for_diffusers(&model.scheduler);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,6 +1,7 @@
 //! `aquatint ema`
 
 use super::convert::refuse_model;
+use super::model::note_for_diffusers;
 use super::output::{note, say};
 use crate::checkpoint::{ModelFolder, WeightType};
 use crate::error::{Error, Result};
@@ -62,6 +63,7 @@ impl Ema {
         let model = ModelFolder { unet, scheduler: state.config.scheduler.clone(), weights };
         model.write_as(out, self.dtype)?;
         say!("{}: {what} after {} steps", out.display(), state.step);
+        note_for_diffusers(&model.scheduler);
         Ok(ExitCode::SUCCESS)
     }
 

@@ -1,5 +1,6 @@
 //! `aquatint eval --bpd` and `--ode`: likelihoods in bits per dimension.
 
+use super::bound_table::{say_bound, say_line, stretches_of_terms};
 use super::device::DeviceFlag;
 use super::eval::Shared;
 use super::model::read_model;
@@ -187,13 +188,16 @@ impl LikelihoodFlags {
 
     fn object(&self, measured: &Measured, runs: usize, pictures: usize, seed: u64) -> Value {
         let mut object = Map::new();
-        if let Some(Bound { prior, terms, decoder, total, standard_error, .. }) = &measured.bound {
+        if let Some(bound) = &measured.bound {
+            let Bound { prior, terms, terms_standard_error, decoder, total, standard_error, .. } = bound;
             object.insert("prior".into(), json!(prior));
             object.insert("terms".into(), json!(terms));
+            object.insert("terms_standard_error".into(), json!(terms_standard_error));
             object.insert("decoder".into(), json!(decoder));
             object.insert("total".into(), json!(total));
             object.insert("standard_error".into(), json!(standard_error));
             object.insert("timesteps".into(), json!(runs));
+            object.insert("terms_of_stretches".into(), json!(stretches_of_terms(bound)));
         }
         object.insert("pictures".into(), json!(pictures));
         object.insert("seed".into(), json!(seed));
@@ -211,22 +215,12 @@ impl LikelihoodFlags {
     }
 
     fn say(&self, measured: &Measured, scheduler: &SchedulerConfig, runs: usize, pictures: usize, data: &str) {
-        let error = |error: Option<f64>| error.map_or(String::new(), |error| format!(" ± {error:.4}"));
         say!("{pictures} pictures of {data}, in bits/dim");
         if let Some(bound) = &measured.bound {
-            let timesteps = scheduler.num_train_timesteps;
-            let terms = match timesteps {
-                1 => "none".into(),
-                2 => "L_1".into(),
-                _ => format!("L_1 to L_{}", timesteps - 1),
-            };
-            say!("  prior    {:<12} {:>10.5}", format!("L_{timesteps}"), bound.prior);
-            say!("  terms    {terms:<12} {:>10.5}", bound.terms.iter().sum::<f64>());
-            say!("  decoder  {:<12} {:>10.5}", "L_0", bound.decoder);
-            say!("  total    {:<12} {:>10.5}{}", "", bound.total, error(bound.standard_error));
+            say_bound(bound, scheduler.num_train_timesteps);
         }
         if let Some(ode) = &measured.ode {
-            say!("  ode      {:<12} {:>10.5}{}", "", ode.bits_per_dim, error(ode.standard_error));
+            say_line("ode", "", ode.bits_per_dim, ode.standard_error);
         }
         if measured.bound.is_some() {
             let variances = scheduler.variance_type.unwrap_or(VarianceType::FixedSmall);

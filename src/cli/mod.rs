@@ -2,6 +2,7 @@
 //! `devices`, `check`, `bench`.
 
 mod bench;
+mod bound_table;
 mod check;
 mod convert;
 mod demo;

@@ -1,7 +1,7 @@
 //! `aquatint train`
 
 use super::device::DeviceFlag;
-use super::model::read_model;
+use super::model::{note_for_diffusers, read_model};
 use super::noise::Noise;
 use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
@@ -134,6 +134,7 @@ impl Train {
         } else {
             train(&mut run, &mut *device, &self.device)?;
             say!("{}: a model that `aquatint sample {0}` draws with", self.folder()?.display());
+            note_for_diffusers(&run.config().scheduler);
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -450,6 +451,9 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device, flag: &DeviceFlag) -
         megabytes(memory.optimizer),
         megabytes(memory.activations)
     );
+    if config.training.gradient_accumulation_steps > 1 && !config.training.draws_independently() {
+        note!("noise scale  none: with stratified timesteps micro-batches are not drawn independently");
+    }
     let (steps, batch) = (config.training.max_train_steps, config.training.pictures_in_a_step());
     flag.tune(device, |device, watch| run.tune(device, watch))?;
     run.load(device)?;

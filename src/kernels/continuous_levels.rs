@@ -1,6 +1,6 @@
 //! The level of noise of every picture of a training batch in continuous time: drawn here, and all that follows from it.
 
-use super::levels::{COLUMNS, Drawn, timestep_bits};
+use super::levels::{COLUMNS, Drawn, stride, timestep_bits};
 use super::prediction::PredictionType;
 use super::random::{Purpose, normal, picture_key, uniform};
 use super::weighting::Weighting;
@@ -88,7 +88,7 @@ impl ContinuousLevels {
 
     fn stride(&self) -> u32 {
         match self.draw {
-            TimeDraw::Stratified(whole) if whole > 1 => ((1_u64 << 32) / whole as u64) as u32,
+            TimeDraw::Stratified(whole) => stride(whole),
             _ => 0,
         }
     }

@@ -47,10 +47,15 @@ impl TimestepDraw {
     /// The distance of neighbouring pictures' bits.
     pub(super) fn stride(self) -> u32 {
         match self {
-            Self::StratifiedShares(whole) if whole > 1 => ((1_u64 << 32) / whole as u64) as u32,
+            Self::StratifiedShares(whole) => stride(whole),
             _ => 0,
         }
     }
+}
+
+/// The distance of the bits of so many pictures, which divide the circle of 2^32; 0 for one, which draws for itself.
+pub(super) fn stride(pictures: usize) -> u32 {
+    if pictures > 1 { ((1_u64 << 32) / pictures as u64) as u32 } else { 0 }
 }
 
 /// The bits that say the timestep of the picture at a place of the step's whole batch; `shaders/shared/timestep_draw.wgsl`.

@@ -69,4 +69,5 @@ registry! {
     total,
     upsample,
     variational_bound,
+    weighted_mean,
 }

@@ -63,10 +63,11 @@ impl History {
     }
 }
 
-/// What a step's norms say of the gradient and its noise; nothing without several micro-batches, or in a skipped step.
+/// What a step's norms say of the gradient and its noise; nothing without several micro-batches or with those that are not
+/// independent, or in a skipped step.
 pub(super) fn step_estimate(training: &TrainingConfig, small: f32, large: f32) -> Option<Estimate> {
     let [small, large] = [small, large].map(|norm| f64::from(norm).powi(2));
-    if !small.is_finite() || !large.is_finite() {
+    if !training.draws_independently() || !small.is_finite() || !large.is_finite() {
         return None;
     }
     Estimate::of_step(small, large, training.train_batch_size, training.gradient_accumulation_steps).ok()

@@ -89,7 +89,7 @@ impl Run {
         if folder.join(FILE).exists() {
             return refuse("holds a training run already; --resume continues it");
         }
-        if folder.join("model_index.json").exists() {
+        if ["model_index.json", "unet/config.json"].iter().any(|part| folder.join(part).exists()) {
             return refuse("holds a model already; choose a new folder");
         }
         let run = Self::new(folder, config, dataset)?;

@@ -2,7 +2,7 @@
 
 use super::history::step_estimate;
 use super::noise_scale::{Estimate, NoiseScale, suggested_batch};
-use super::{Run, TrainingConfig};
+use super::{Run, TimestepSampler, TrainingConfig};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
@@ -23,11 +23,18 @@ pub struct Suggestion {
 }
 
 impl TrainingConfig {
+    /// Whether a step's micro-batches are draws of their own, as the noise scale compares them. Stratified ones are not:
+    /// each has timesteps of a part of the schedule, and the parts' differences are no noise.
+    pub fn draws_independently(&self) -> bool {
+        self.timestep_sampler != Some(TimestepSampler::Stratified)
+    }
+
     /// Cuts a step of one batch into micro-batches of the same pictures, so that there is something to compare.
     ///
     /// # Errors
-    /// [`Input`](Error::Input) for steps of one picture.
+    /// [`Input`](Error::Input) for steps of one picture, and for timesteps that are not drawn independently.
     pub fn cut_for_noise_scale(&mut self) -> Result<()> {
+        self.check_independence()?;
         if self.gradient_accumulation_steps > 1 {
             return Ok(());
         }
@@ -42,6 +49,16 @@ impl TrainingConfig {
         (self.train_batch_size, self.gradient_accumulation_steps) = (batch / cuts, cuts);
         Ok(())
     }
+
+    fn check_independence(&self) -> Result<()> {
+        if self.draws_independently() {
+            return Ok(());
+        }
+        Err(Error::input(
+            "--suggest-batch compares micro-batches that are drawn independently, found timestep_sampler \"stratified\"; \
+             expected another, as --timestep-sampler uniform",
+        ))
+    }
 }
 
 impl Run {
@@ -50,7 +67,8 @@ impl Run {
     /// the device.
     ///
     /// # Errors
-    /// The device's; [`Input`](Error::Input) without several micro-batches in a step, or if no step has told anything.
+    /// The device's; [`Input`](Error::Input) without several independent micro-batches in a step, or if no step has told
+    /// anything.
     pub fn suggest_batch(
         &mut self,
         device: &mut dyn Device,
@@ -60,6 +78,7 @@ impl Run {
     ) -> Result<Suggestion> {
         // Says what is wrong with one micro-batch.
         let training = self.config().training.clone();
+        training.check_independence()?;
         Estimate::of_step(1.0, 1.0, training.train_batch_size, training.gradient_accumulation_steps)?;
         self.load_to_measure(device, hold)?;
         let mut noise = NoiseScale::default();

@@ -26,8 +26,14 @@ pub struct Bound {
     /// L_1 to L_{T-1}, of the timesteps with indices 1 to T - 1. Where timesteps were drawn, each has the mean of its
     /// stretch.
     pub terms: Vec<f64>,
+    /// Their standard errors, over pictures and what was drawn; none of a single picture.
+    pub terms_standard_error: Vec<Option<f64>>,
+    /// The indices that pictures drew one each of, the first alone and then the terms': single ones where all were taken.
+    pub stretches: Vec<Range<usize>>,
     /// L_0: the picture's levels, given x_1.
     pub decoder: f64,
+    /// Its standard error, over pictures and drawn noise.
+    pub decoder_standard_error: Option<f64>,
     /// All of it.
     pub total: f64,
     /// The total's standard error, over pictures, drawn noise and drawn timesteps; none of a single picture.
@@ -113,14 +119,29 @@ pub fn bound(
     }
     let count = pictures.len() as f64;
     let priors: Vec<f64> = (0..pictures.len()).map(|picture| bits(process.prior(pictures.levels(picture)))).collect();
-    let of_stretch = |stretch: usize| found.iter().skip(stretch).step_by(stretches.len()).sum::<f64>() / count;
-    let terms = (1..stretches.len()).flat_map(|stretch| vec![of_stretch(stretch); stretches[stretch].len()]).collect();
+    let of_stretch = |stretch: usize| {
+        let of_pictures: Vec<f64> = found.iter().skip(stretch).step_by(stretches.len()).copied().collect();
+        mean_and_error(&of_pictures)
+    };
+    let (decoder, decoder_standard_error) = of_stretch(0);
+    let (terms, terms_standard_error) =
+        (1..stretches.len()).flat_map(|stretch| vec![of_stretch(stretch); stretches[stretch].len()]).unzip();
     let weighed = |parts: &[f64]| parts.iter().zip(&stretches).map(|(bits, all)| bits * all.len() as f64).sum::<f64>();
     let of_pictures: Vec<f64> =
         priors.iter().zip(found.chunks(stretches.len())).map(|(prior, parts)| prior + weighed(parts)).collect();
     let (total, standard_error) = mean_and_error(&of_pictures);
     let prior = priors.iter().sum::<f64>() / count;
-    Ok(Bound { prior, terms, decoder: of_stretch(0), total, standard_error, of_pictures })
+    Ok(Bound {
+        prior,
+        terms,
+        terms_standard_error,
+        stretches,
+        decoder,
+        decoder_standard_error,
+        total,
+        standard_error,
+        of_pictures,
+    })
 }
 
 #[cfg(test)]

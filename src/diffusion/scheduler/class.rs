@@ -89,12 +89,6 @@ impl SchedulerClass {
         }
     }
 
-    /// Whether diffusers' `DDPMPipeline` draws rightly with it: that scales nothing for the network, as Euler's and
-    /// Heun's methods need it.
-    pub fn is_for_pipelines(self) -> bool {
-        !matches!(self, Self::EulerDiscrete | Self::HeunDiscrete)
-    }
-
     /// Whether diffusers' class makes these betas. Ours all do.
     pub(super) fn has_in_diffusers(self, schedule: BetaSchedule) -> bool {
         match schedule {

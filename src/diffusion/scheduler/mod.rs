@@ -3,6 +3,7 @@
 mod class;
 mod continuous;
 mod names;
+mod pipeline;
 mod reading;
 
 use crate::error::{Error, Result};

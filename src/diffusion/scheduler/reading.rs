@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(heun.for_diffusers(), heun);
         let ddpm = heun.for_training("test").unwrap().for_diffusers();
         assert_eq!(ddpm.trained_betas, Some(crate::diffusion::NoiseSchedule::new(&heun).betas));
-        assert!(ddpm.class.is_for_pipelines() && !heun.class.is_for_pipelines());
+        assert!(ddpm.pipeline() == Some("DDPMPipeline") && heun.pipeline().is_none());
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Objective {
         let normal = [training.log_normal_mean, training.log_normal_std].map(|number| number as f32);
         let sampler = training.timestep_sampler_for(scheduler);
         let not_here = |expected: &str| wrong("timestep_sampler", serde_json::to_value(sampler), expected);
-        if scheduler.num_noise_levels != 0 && sampler == TimestepSampler::LogNormal {
+        if scheduler.noise_levels() != 0 && sampler == TimestepSampler::LogNormal {
             return not_here("\"uniform\" or \"stratified\" where num_noise_levels is set");
         }
         let draw = match sampler {
@@ -65,7 +65,7 @@ impl Objective {
         let levels = ContinuousLevels {
             process: kernel,
             first: process.first() as f32,
-            times: scheduler.num_noise_levels,
+            times: scheduler.noise_levels(),
             draw,
             prediction,
             is_turned,

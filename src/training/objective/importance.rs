@@ -83,6 +83,7 @@ impl Importance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::levels::shares;
 
     #[test]
     fn all_alike_until_every_timestep_has_ten_losses() {
@@ -103,6 +104,27 @@ mod tests {
         }
         let weights = importance.weights();
         assert!((weights[1] / weights[0] - 5.0).abs() < 0.02, "{weights:?}");
+    }
+
+    /// Shares times corrections are 1 / T at every timestep, also where the losses were 0: in the mean the corrected loss is
+    /// that of timesteps drawn uniformly.
+    #[test]
+    fn corrected_losses_are_unbiased() {
+        let losses = [0.0_f32, 3.0, 0.02, 40.0, 1.0];
+        let mut importance = Importance::new(losses.len());
+        for _ in 0..KEPT {
+            losses.iter().enumerate().for_each(|(t, &loss)| importance.observe(&[t as f32, loss]));
+        }
+        let weights = importance.weights();
+        assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12 && weights[3] > 0.9, "{weights:?}");
+        let (last_bits, corrections) = shares(&weights);
+        let ends: Vec<f64> = last_bits.iter().map(|&last| f64::from(last) + 1.0).collect();
+        let starts = std::iter::once(0.0).chain(ends.iter().copied());
+        for (t, (start, end)) in starts.zip(&ends).enumerate() {
+            let (drawn, correction) = ((end - start) / 4_294_967_296.0, f64::from(corrections[t]));
+            assert!((drawn / weights[t] - 1.0).abs() < 1e-5, "{t}: {drawn} {weights:?}");
+            assert!((drawn * correction * losses.len() as f64 - 1.0).abs() < 1e-6, "{t}: {drawn} {correction}");
+        }
     }
 
     #[test]
