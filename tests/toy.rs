@@ -207,7 +207,6 @@ fn some_objectives_find_what_is_known() {
         Toy::new(Simple, Epsilon, FixedSmall),
         Toy { weighting: WeightingName::MinSnr, ..Toy::new(Simple, VPrediction, FixedSmall) },
         Toy::new(Vlb, Sample, LearnedRange),
-        Toy::new(Hybrid, Epsilon, LearnedRange),
     ];
     all(combinations, 300, FEW_STEPS, &mut Host::<f32>::new());
     all(vec![Toy::new(Sliced, Score, FixedSmall)], 300, [0.45, 0.25], &mut Host::<f32>::new());
