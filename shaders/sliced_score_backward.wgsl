@@ -5,11 +5,11 @@ struct Parameters {
     reach: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> output: array<f32>; // [2][picture][element]
+@group(0) @binding(1) var<storage, read> output: array<real1>; // [2][picture][element]
 @group(0) @binding(2) var<storage, read> directions: array<f32>;
 @group(0) @binding(3) var<storage, read> levels: array<f32>; // [picture][column 8]
 @group(0) @binding(4) var<storage, read> upstream: array<f32>; // [picture]
-@group(0) @binding(5) var<storage, read_write> gradient: array<f32>;
+@group(0) @binding(5) var<storage, read_write> gradient: array<real5>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -26,6 +26,6 @@ fn main(
         let of_epsilon = levels[8u * picture + 3u];
         let scale = upstream[picture] / (f32(parameters.elements) * of_epsilon);
         let towards = directions[i] * (0.5 / parameters.reach);
-        gradient[at] = scale * (0.5 * output[at] / of_epsilon + select(-towards, towards, is_behind));
+        gradient[at] = real5(scale * (0.5 * f32(output[at]) / of_epsilon + select(-towards, towards, is_behind)));
     }
 }

@@ -6,7 +6,7 @@ struct Parameters {
     reach: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> output: array<f32>; // [2][picture][element]
+@group(0) @binding(1) var<storage, read> output: array<real1>; // [2][picture][element]
 @group(0) @binding(2) var<storage, read> directions: array<f32>;
 @group(0) @binding(3) var<storage, read> levels: array<f32>; // [picture][column 8]
 @group(0) @binding(4) var<storage, read_write> partials: array<f32>; // [picture][run]
@@ -26,8 +26,8 @@ fn main(
         let of_epsilon = levels[8u * picture + 3u];
         for (var element = first + thread; element < min(first + 4096u, parameters.elements); element += 256u) {
             let i = picture * parameters.elements + element;
-            let ahead = output[i] / of_epsilon;
-            let behind = output[parameters.pictures * parameters.elements + i] / of_epsilon;
+            let ahead = f32(output[i]) / of_epsilon;
+            let behind = f32(output[parameters.pictures * parameters.elements + i]) / of_epsilon;
             let slope = directions[i] * (ahead - behind) * (0.5 / parameters.reach);
             sum += 0.25 * (ahead * ahead + behind * behind) - slope;
         }

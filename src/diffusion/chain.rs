@@ -70,7 +70,7 @@ impl Chain {
     /// # Errors
     /// [`Input`](Error::Input) if it has not this many steps, or cannot be taken.
     pub fn new(config: &SchedulerConfig, options: ChainOptions) -> Result<Self> {
-        let all = config.num_train_timesteps;
+        let all = config.most_steps();
         let class = config.class;
         let default = match class {
             SchedulerClass::Ddpm => all,
@@ -127,7 +127,7 @@ impl Chain {
     /// The most sampling steps, up to `most`, whose timesteps the schedule has: with leading spacing, `steps_offset` can
     /// put the first of them beyond its last.
     pub fn steps_within(config: &SchedulerConfig, most: usize) -> usize {
-        let all = config.num_train_timesteps;
+        let all = config.most_steps();
         let first = |steps: usize| match config.class {
             // Its steps lie on one timestep if there are as many as timesteps.
             SchedulerClass::DpmSolverMultistep if steps >= all => all,

@@ -12,7 +12,14 @@ pub(in crate::diffusion) fn stages(plan: &Plan, process: Process) -> Result<Stag
     let last = plan.steps - 1;
     let time = |step: usize| {
         let part = if last == 0 { 0.0 } else { step as f64 / last as f64 };
-        1.0 + part * (process.first() - 1.0)
+        match plan.config.noise_levels() {
+            0 => 1.0 + part * (process.first() - 1.0),
+            // What a network says at a level that it was not trained on is anything: the nearest that it was.
+            levels => {
+                let last = f64::from(levels - 1);
+                ((1.0 - part) * last).round() / last
+            }
+        }
     };
     let levels: Vec<NetworkLevel> = (0..plan.steps).map(|step| process.network_level(time(step))).collect();
     let edm = matches!(process, Process::Edm { .. });

@@ -19,6 +19,19 @@ impl SchedulerConfig {
         }
     }
 
+    /// How many levels of noise the network knows; 0 for timesteps, and for all levels.
+    pub fn noise_levels(&self) -> u32 {
+        if self.class == SchedulerClass::SdeVe { self.num_noise_levels } else { 0 }
+    }
+
+    /// The most sampling steps: on every timestep or level one.
+    pub fn most_steps(&self) -> usize {
+        match self.noise_levels() {
+            0 => self.num_train_timesteps,
+            levels => self.num_train_timesteps.min(levels as usize),
+        }
+    }
+
     /// What no process can run with, naming the key.
     pub(super) fn validate_continuous(&self, source: &str) -> Result<()> {
         let wrong = |key: &str, found: String, expected: String| {

@@ -34,7 +34,7 @@ impl Objective {
         let explodes = edm || matches!(process, Process::Ve { .. });
         let normal = [training.log_normal_mean, training.log_normal_std].map(|number| number as f32);
         let sampler = serde_json::to_value(training.timestep_sampler);
-        if scheduler.num_noise_levels != 0 && training.timestep_sampler == TimestepSampler::LogNormal {
+        if scheduler.noise_levels() != 0 && training.timestep_sampler == TimestepSampler::LogNormal {
             return wrong("timestep_sampler", sampler, "\"uniform\" or \"stratified\" where num_noise_levels is set");
         }
         let draw = match training.timestep_sampler {
@@ -61,7 +61,7 @@ impl Objective {
         let levels = ContinuousLevels {
             process: kernel,
             first: process.first() as f32,
-            times: scheduler.num_noise_levels,
+            times: scheduler.noise_levels(),
             draw,
             prediction,
             is_turned,
