@@ -321,9 +321,16 @@ fn flags_are_kept_and_checked_by_resume() {
     assert!(ok, "{text}");
     let config = std::fs::read_to_string(Path::new(&grown).join("config.toml")).unwrap();
     assert!(config.contains("out_channels = 2"), "{config}");
-    // A file that says how many there are is taken at its word.
+    // So does one that a file describes, if a flag asks for it, ...
+    let out = folder.path().join("flag");
+    let (ok, text) = on(out.to_str().unwrap(), &[&["--config", &file][..], &hybrid].concat());
+    assert!(ok, "{text}");
+    let config = std::fs::read_to_string(out.join("config.toml")).unwrap();
+    assert!(config.contains("out_channels = 2"), "{config}");
+    // ... but a file that says both itself is taken at its word.
+    let both = SMALL.replace("out_channels = 2", "out_channels = 1");
+    std::fs::write(&file, format!("{both}\n[scheduler]\nvariance_type = \"learned_range\"\n")).unwrap();
     let out = folder.path().join("other");
-    let other = ["train", "--device", "cpu", "--out", out.to_str().unwrap(), "--data", "digits", "--config", &file];
-    let (ok, text) = aquatint(&[&other[..], &hybrid].concat());
+    let (ok, text) = on(out.to_str().unwrap(), &["--config", &file, "--objective", "hybrid"]);
     assert!(!ok && text.contains("out_channels 1") && text.contains("variances are learned"), "{text}");
 }
