@@ -381,7 +381,8 @@ impl Train {
         differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
         differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
         if let Some(noise) = &self.schedule
-            && noise.apply(config.scheduler.clone(), "--schedule")? != config.scheduler
+            // What cannot be laid over the run's scheduler is another one, too.
+            && noise.apply(config.scheduler.clone(), "--schedule").ok().as_ref() != Some(&config.scheduler)
         {
             let was = Noise::of(&config.scheduler);
             return Err(Error::input(format!("--resume: --schedule is {noise}, the run was started with {was}")));
