@@ -205,6 +205,7 @@ fn flags_go_together_or_are_refused_by_name() {
             true,
             &["ScoreSdeVpScheduler", "prediction_type = \"v_prediction\"", "beta_max = 10.0"],
         ),
+        ("", &[], true, &["weighting = \"none\"", "timestep_sampler = \"uniform\"", "\"epsilon\""]),
         ("", &["--schedule", "edm", "--prediction", "sample"], false, &["--prediction", "sample", "EDMEulerScheduler"]),
         ("", &["--schedule", "edm", "--prediction", "score"], false, &["--prediction", "score", "EDMEulerScheduler"]),
         ("", &["--schedule", "edm", "--timestep-sampler", "stratified"], false, &["timestep_sampler", "log_normal"]),
@@ -248,7 +249,7 @@ fn flags_go_together_or_are_refused_by_name() {
     }
 
     // The flag alone, as a run is continued, and another one.
-    let [vp, sub_vp, ve, eps] = [0, 2, 3, 11].map(|number: usize| folder.path().join(number.to_string()));
+    let [vp, sub_vp, ve, eps] = [0, 2, 3, 14].map(|number: usize| folder.path().join(number.to_string()));
     let resume = |out: &Path, name: &'static str| -> Vec<String> {
         ["train", "--resume", "--device", "cpu", "--schedule", name, "--out", text(out)].map(String::from).to_vec()
     };
