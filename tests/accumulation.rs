@@ -1,17 +1,17 @@
 //! Gradient accumulation: the same steps as with one large batch, on both devices, resumed to bitwise the same weights.
 
 mod devices;
+mod runs;
 
-use aquatint::data::{Dataset, Options};
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::nn::UNetConfig;
 use aquatint::training::{
     ObjectiveName, Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet,
 };
+use runs::{assert_same_bits, digits};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 const STEPS: usize = 5;
 
@@ -38,10 +38,6 @@ fn config(times: usize) -> RunConfig {
             ..TrainingConfig::default()
         },
     }
-}
-
-fn digits() -> Dataset {
-    Dataset::open("digits:even", &Options::default()).unwrap()
 }
 
 fn devices() -> Vec<Box<dyn Device>> {
@@ -163,18 +159,6 @@ fn accumulation_trades_a_buffer_for_activations() {
     assert!(fours.activations < whole.activations / 2, "{fours:?} and {whole:?}");
 }
 
-fn bits(data: &[f32]) -> Vec<u32> {
-    data.iter().map(|x| x.to_bits()).collect()
-}
-
-fn assert_same_bits(found: &TrainingState, expected: &TrainingState) {
-    assert_eq!(found.step, expected.step);
-    assert_eq!(bits(&found.losses), bits(&expected.losses));
-    for (name, data) in &expected.buffers {
-        assert!(bits(&found.buffers[name]) == bits(data), "{name} differs");
-    }
-}
-
 #[test]
 fn a_resumed_accumulation_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,39 +174,11 @@ fn a_resumed_accumulation_ends_with_the_same_bits() {
     }
 }
 
-fn train_command(out: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aquatint"));
-    command.args(["train", "--data", "digits", "--device", "cpu", "--batch", "2", "--accumulate", "3", "--seed", "3"]);
-    command.args(["--steps", "24", "--checkpoint-every", "2", "--out"]).arg(out);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
-/// The program is killed at moments spread over its run, in the middle of steps too, and resumed until it is through.
+/// In the middle of steps too.
 #[test]
 fn a_killed_accumulation_continues_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
-    assert!(train_command(&whole).status().unwrap().success());
-    let mut kills = 0;
-    for attempt in 0u64.. {
-        assert!(attempt < 200, "the run never ends");
-        let mut command = train_command(&killed);
-        if killed.join("training_state.safetensors").exists() {
-            command.arg("--resume");
-        }
-        let mut child = command.spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(30 + attempt * 97));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "attempt {attempt} failed");
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-    }
-    assert!(kills > 2, "killed {kills} times only");
-    assert_same_bits(&TrainingState::read(&killed).unwrap(), &TrainingState::read(&whole).unwrap());
+    runs::killed_ends_with_the_same_bits(&["--batch", "2", "--accumulate", "3", "--steps", "24"], folder.path());
 }
 
 /// `log.csv` has a line a step, and is the same after a resumption; the state has the norms that it is made of.

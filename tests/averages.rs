@@ -1,9 +1,9 @@
 //! Several averages of a run's weights: what they are made of, resumption, snapshots, and what `aquatint ema` writes.
 
 mod devices;
+mod runs;
 
 use aquatint::checkpoint::{ModelFolder, WeightType};
-use aquatint::data::{Dataset, Options};
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::nn::UNetConfig;
@@ -11,6 +11,7 @@ use aquatint::training::power_ema::{Profile, gamma_of};
 use aquatint::training::{
     EmaWarmup, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet, reconstruct,
 };
+use runs::digits;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -36,10 +37,6 @@ fn config(steps: usize) -> RunConfig {
             ..TrainingConfig::default()
         },
     }
-}
-
-fn digits() -> Dataset {
-    Dataset::open("digits:even", &Options::default()).unwrap()
 }
 
 fn go_on(device: &mut dyn Device, folder: &Path, mut run: Run) -> TrainingState {

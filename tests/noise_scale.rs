@@ -1,11 +1,13 @@
 //! The gradient noise scale of a run: the same however a step is cut into micro-batches, where their draws are independent,
 //! and none where they are not.
 
-use aquatint::data::{Dataset, Options};
+mod runs;
+
 use aquatint::device::Host;
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::nn::UNetConfig;
 use aquatint::training::{Run, RunConfig, TimestepSampler, TrainingConfig, TrainingState, default_unet};
+use runs::digits;
 use serde_json::json;
 
 const PICTURES: usize = 64;
@@ -31,10 +33,6 @@ fn config(class: &str, sampler: TimestepSampler, cuts: usize) -> RunConfig {
             ..TrainingConfig::default()
         },
     }
-}
-
-fn digits() -> Dataset {
-    Dataset::open("digits:even", &Options::default()).unwrap()
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! sampling goes on alike after a resumption.
 
 mod devices;
+mod runs;
 
-use aquatint::data::{Dataset, Options};
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::nn::UNetConfig;
@@ -11,14 +11,11 @@ use aquatint::training::{
     LossName, ObjectiveName, Precision, Run, RunConfig, TimestepSampler, Trainer, TrainingConfig, TrainingState,
     WeightingName, default_unet,
 };
+use runs::digits;
 use serde_json::{Value, json};
 use std::path::Path;
 
 const BATCH: usize = 8;
-
-fn digits() -> Dataset {
-    Dataset::open("digits:even", &Options::default()).unwrap()
-}
 
 /// A small network for the digits, with a scheduler of these keys.
 fn config(scheduler: Value, change: impl FnOnce(&mut TrainingConfig)) -> RunConfig {

@@ -1,20 +1,19 @@
 //! Training as a whole: the same on both devices, resumed to bitwise the same weights, killed at any moment.
 
 mod devices;
+mod runs;
 
 #[path = "reference/tensor_file.rs"]
 mod tensor_file;
 
-use aquatint::data::{Dataset, Options};
 use aquatint::device::gpu::Gpu;
 use aquatint::device::{Choices, Device, Host};
 use aquatint::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerConfig, StepNoise};
 use aquatint::nn::{Recompute, UNetConfig};
 use aquatint::plan::{Call, Element, Plan};
 use aquatint::training::{Precision, Run, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet};
+use runs::{assert_same_bits, digits};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 use tensor_file::read_tensors;
 
 /// A network small enough for software Vulkan.
@@ -38,10 +37,6 @@ fn config(steps: usize) -> RunConfig {
             ..TrainingConfig::default()
         },
     }
-}
-
-fn digits() -> Dataset {
-    Dataset::open("digits:even", &Options::default()).unwrap()
 }
 
 /// Losses of a few steps on the first pictures.
@@ -306,57 +301,16 @@ fn a_resumed_run_in_mixed_precision_ends_with_the_same_bits() {
     resumed_ends_with_the_same_bits(&mut gpu, |config| with_precision(config, Precision::Mixed));
 }
 
-fn assert_same_bits(found: &TrainingState, expected: &TrainingState) {
-    let bits = |data: &[f32]| data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    assert_eq!(found.step, expected.step);
-    assert_eq!(bits(&found.losses), bits(&expected.losses));
-    assert_eq!(bits(&found.loss_scale), bits(&expected.loss_scale));
-    for (name, data) in &expected.buffers {
-        assert!(bits(&found.buffers[name]) == bits(data), "{name} differs");
-    }
-}
-
-fn train_command(out: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aquatint"));
-    command.args(["train", "--data", "digits", "--device", "cpu", "--batch", "4", "--seed", "3"]);
-    command.args(["--steps", "40", "--checkpoint-every", "2", "--out"]).arg(out);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
-/// The program is killed at moments spread over its run, and resumed until it is through.
+/// The model's folder is the state's moving average.
 #[test]
 fn a_killed_run_continues_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
-    assert!(train_command(&whole).status().unwrap().success());
-    let mut kills = 0;
-    for attempt in 0u64.. {
-        assert!(attempt < 200, "the run never ends");
-        let mut command = train_command(&killed);
-        if killed.join("training_state.safetensors").exists() {
-            command.arg("--resume");
-        }
-        let mut child = command.spawn().unwrap();
-        // Longer and longer, at no rhythm of the run's own.
-        std::thread::sleep(Duration::from_millis(30 + attempt * 97));
-        match child.try_wait().unwrap() {
-            Some(status) => {
-                assert!(status.success(), "attempt {attempt} failed");
-                break;
-            }
-            None => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                kills += 1;
-            }
-        }
-    }
-    assert!(kills > 2, "killed {kills} times only");
-    assert_same_bits(&TrainingState::read(&killed).unwrap(), &TrainingState::read(&whole).unwrap());
-    // The model's folder is the state's moving average.
-    let model = |folder: &Path| read_tensors(&folder.join("unet/diffusion_pytorch_model.safetensors")).unwrap().tensors;
-    assert_eq!(model(&killed), model(&whole));
+    runs::killed_ends_with_the_same_bits(&["--batch", "4", "--steps", "40"], folder.path());
+    let [whole, killed] = ["whole", "killed"].map(|run| {
+        let weights = folder.path().join(run).join("unet/diffusion_pytorch_model.safetensors");
+        read_tensors(&weights).unwrap().tensors
+    });
+    assert_eq!(killed, whole);
 }
 
 /// Picture k of a seed gets the same noise whatever the batch; padded to the same size, the same bits.

@@ -1,13 +1,13 @@
 //! `aquatint convert`
 
-use super::model::{note_default_scheduler, note_for_diffusers};
+use super::model::{note_default_scheduler, note_for_diffusers, refuse_model};
 use super::output::{note, say};
 use crate::checkpoint::openai::Unstated;
 use crate::checkpoint::{Family, WeightType, read_any};
 use crate::diffusion::SchedulerClass;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use clap::ValueEnum;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Writes a model as a diffusers pipeline folder
@@ -54,18 +54,5 @@ impl Convert {
         say!("{out}: a model of {} parameters for {opens} {out}`", model.unet.parameters().count());
         note_for_diffusers(&model.scheduler);
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// Refuses a folder that holds a model, or what is no folder.
-pub(super) fn refuse_model(folder: &Path) -> Result<()> {
-    let out = folder.display();
-    if folder.is_file() {
-        return Err(Error::input(format!("{out}: is a file, expected a folder")));
-    }
-    const OF_A_MODEL: [&str; 4] = ["model_index.json", "unet", "scheduler", "config.json"];
-    match OF_A_MODEL.iter().find(|file| folder.join(file).exists()) {
-        Some(found) => Err(Error::input(format!("{out}: holds {found} already; choose a new folder"))),
-        None => Ok(()),
     }
 }

@@ -1,7 +1,6 @@
 //! `aquatint ema`
 
-use super::convert::refuse_model;
-use super::model::note_for_diffusers;
+use super::model::{note_for_diffusers, refuse_model};
 use super::output::{note, say};
 use crate::checkpoint::{ModelFolder, WeightType};
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 use super::output::note;
 use crate::checkpoint::ModelFolder;
 use crate::diffusion::SchedulerConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::path::Path;
 
 /// Says what diffusers can do with a model in continuous time.
@@ -23,4 +23,17 @@ pub(super) fn note_default_scheduler(path: &Path) -> Result<()> {
         note!("{}: no scheduler_config.json; taking a DDPMScheduler's defaults", path.display());
     }
     Ok(())
+}
+
+/// Refuses a folder that holds a model, or what is no folder.
+pub(super) fn refuse_model(folder: &Path) -> Result<()> {
+    let out = folder.display();
+    if folder.is_file() {
+        return Err(Error::input(format!("{out}: is a file, expected a folder")));
+    }
+    const OF_A_MODEL: [&str; 4] = ["model_index.json", "unet", "scheduler", "config.json"];
+    match OF_A_MODEL.iter().find(|file| folder.join(file).exists()) {
+        Some(found) => Err(Error::input(format!("{out}: holds {found} already; choose a new folder"))),
+        None => Ok(()),
+    }
 }

@@ -65,18 +65,9 @@ impl NoiseLevels {
 
     /// x_0 and eps at a level, each as weights of what the network takes and of what it says.
     pub fn x0_and_epsilon(&self, level: NetworkLevel) -> [[f64; 2]; 2] {
-        let edm = matches!(self.kind, Kind::Continuous(Process::Edm { .. }));
-        x0_and_epsilon(self.prediction, level, edm)
+        match &self.kind {
+            Kind::Discrete(..) => self.prediction.x0_and_epsilon(level.signal, level.noise),
+            Kind::Continuous(process) => process.x0_and_epsilon(self.prediction, level),
+        }
     }
-}
-
-/// The same for a prediction. EDM's network predicts v of pictures that are divided by their deviation, by diffusers' name
-/// epsilon with the sign turned (Karras et al. 2022, eq. 7).
-pub(super) fn x0_and_epsilon(prediction: PredictionType, level: NetworkLevel, edm: bool) -> [[f64; 2]; 2] {
-    let (prediction, sign) = match prediction {
-        PredictionType::Epsilon if edm => (PredictionType::VPrediction, -1.0),
-        other => (other, 1.0),
-    };
-    let [x0, epsilon] = prediction.x0_and_epsilon(level.signal, level.noise);
-    [[level.data * x0[0], sign * level.data * x0[1]], [epsilon[0], sign * epsilon[1]]]
 }

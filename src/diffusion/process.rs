@@ -1,6 +1,8 @@
 //! Diffusion in continuous time (Song et al. 2021; Karras et al. 2022): dx = f(t) x dt + g(t) dw for t from 0, pictures,
 //! to 1, noise, whose x_t is a(t) x_0 + b(t) eps.
 
+use super::PredictionType;
+
 /// A process, with the names and defaults of the papers' keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Process {
@@ -146,6 +148,23 @@ impl Process {
             // As diffusers has it: what pictures of variance 1 have with the noise.
             Self::Edm { sigma_max, .. } => sigma_max.hypot(1.0),
         }
+    }
+
+    /// What its network predicts where a configuration says `named`, and whether with its sign turned: what diffusers
+    /// calls EDM's epsilon is -v of pictures that are divided by their deviation (Karras et al. 2022, eq. 7).
+    pub fn prediction(&self, named: PredictionType) -> (PredictionType, bool) {
+        match (self, named) {
+            (Self::Edm { .. }, PredictionType::Epsilon) => (PredictionType::VPrediction, true),
+            _ => (named, false),
+        }
+    }
+
+    /// x_0 and eps at a level, each as weights of what the network takes and of what it says.
+    pub fn x0_and_epsilon(&self, named: PredictionType, level: NetworkLevel) -> [[f64; 2]; 2] {
+        let (prediction, is_turned) = self.prediction(named);
+        let sign = if is_turned { -1.0 } else { 1.0 };
+        let [x0, epsilon] = prediction.x0_and_epsilon(level.signal, level.noise);
+        [[level.data * x0[0], sign * level.data * x0[1]], [epsilon[0], sign * epsilon[1]]]
     }
 
     /// What the network is given at a time.

@@ -3,7 +3,6 @@
 //! next has them. In sigma this is Euler's method.
 
 use crate::diffusion::chain::{Plan, Stage, Stages};
-use crate::diffusion::noise_levels::x0_and_epsilon;
 use crate::diffusion::process::{NetworkLevel, Process};
 use crate::error::Result;
 use crate::kernels::sampler_step::Weights;
@@ -22,7 +21,6 @@ pub(in crate::diffusion) fn stages(plan: &Plan, process: Process) -> Result<Stag
         }
     };
     let levels: Vec<NetworkLevel> = (0..plan.steps).map(|step| process.network_level(time(step))).collect();
-    let edm = matches!(process, Process::Edm { .. });
     let stage = |(step, &level): (usize, &NetworkLevel)| {
         // A picture is not scaled for the network any more.
         let picture = NetworkLevel { signal: 1.0, noise: 0.0, data: 1.0, input_scale: 1.0, told: 0.0 };
@@ -30,7 +28,7 @@ pub(in crate::diffusion) fn stages(plan: &Plan, process: Process) -> Result<Stag
         let ratio = next.noise / level.noise;
         // next.signal x_0 / data + next.noise eps, where eps is (y - signal x_0 / data) / noise, with x_0 as it was clipped.
         let of_x0 = next.signal / next.data - ratio * level.signal / level.data;
-        let x0_of = x0_and_epsilon(plan.config.prediction_type, level, edm)[0];
+        let x0_of = process.x0_and_epsilon(plan.config.prediction_type, level)[0];
         let weights = Weights { x0_of, x_of: [ratio, of_x0, 0.0], ..Weights::default() };
         Stage { step, timestep: level.told, weights }
     };

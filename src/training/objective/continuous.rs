@@ -1,7 +1,7 @@
 //! What is trained in continuous time.
 
-use super::{Levels, Objective, ObjectiveName, TimestepSampler, WeightingName, rules};
-use crate::diffusion::{PredictionType, Process};
+use super::{Levels, Objective, ObjectiveName, Terms, TimestepSampler, WeightingName, rules};
+use crate::diffusion::Process;
 use crate::error::{Error, Result};
 use crate::kernels::continuous_levels::{ContinuousLevels, ContinuousProcess, TimeDraw};
 use crate::training::RunConfig;
@@ -50,9 +50,7 @@ impl Objective {
                 return not_here("\"uniform\" or \"stratified\"");
             }
         };
-        // diffusers' epsilon of EDM is v with its sign turned.
-        let is_turned = edm && scheduler.prediction_type == PredictionType::Epsilon;
-        let prediction = if edm { PredictionType::VPrediction } else { scheduler.prediction_type };
+        let (prediction, is_turned) = process.prediction(scheduler.prediction_type);
         let both = |low: f64, high: f64| [low as f32, high as f32];
         let kernel = match process {
             Process::Vp { beta_min, beta_max, .. } => ContinuousProcess::Vp(both(beta_min, beta_max)),
@@ -73,10 +71,7 @@ impl Objective {
         };
         Ok(Self {
             levels: Levels::Continuous(levels),
-            simple: (!sliced).then(|| training.element_loss()),
-            sliced,
-            bound: None,
-            tables: None,
+            terms: if sliced { Terms::Sliced } else { Terms::Simple(training.element_loss()) },
             shares: None,
             importance: None,
         })

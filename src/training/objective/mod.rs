@@ -26,23 +26,28 @@ use importance::Importance;
 /// What a run is trained on.
 pub(super) struct Objective {
     levels: Levels,
-    /// L_simple and its relatives.
-    simple: Option<ElementLoss>,
-    /// Sliced score matching, which goes without the others.
-    sliced: bool,
-    /// The variational bound, and the factor of its terms.
-    bound: Option<(VariationalBound, f32)>,
-    /// The noise schedule's tables; none in continuous time.
-    tables: Option<DeviceTables>,
+    terms: Terms,
     shares: Option<Shares>,
     importance: Option<Learning>,
 }
 
 /// How pictures' levels of noise are drawn.
-#[derive(Clone, Copy)]
 enum Levels {
-    Discrete(DiscreteLevels),
+    /// As timesteps, which the schedule's tables know.
+    Discrete(DiscreteLevels, DeviceTables),
     Continuous(ContinuousLevels),
+}
+
+/// What is added up.
+#[derive(Clone, Copy)]
+enum Terms {
+    /// L_simple and its relatives.
+    Simple(ElementLoss),
+    /// The variational bound, and the factor of its terms.
+    Bound(VariationalBound, f32),
+    /// Both.
+    Hybrid(ElementLoss, VariationalBound, f32),
+    Sliced,
 }
 
 /// How often each timestep is drawn, where they are not all alike.
@@ -115,19 +120,16 @@ impl Objective {
         let loss = training.element_loss();
         // T E_t[L_t] is the sum over all t.
         let all = timesteps as f32;
-        let (simple, bound) = match training.objective {
-            ObjectiveName::Simple => (Some(loss), None),
-            ObjectiveName::Sliced => (None, None),
-            ObjectiveName::Vlb => (None, Some((bound(false), all))),
-            ObjectiveName::Hybrid => (Some(loss), Some((bound(true), training.vlb_weight * all))),
+        let terms = match training.objective {
+            ObjectiveName::Simple => Terms::Simple(loss),
+            ObjectiveName::Sliced => Terms::Sliced,
+            ObjectiveName::Vlb => Terms::Bound(bound(false), all),
+            ObjectiveName::Hybrid => Terms::Hybrid(loss, bound(true), training.vlb_weight * all),
         };
         let learns = sampler == TimestepSampler::Importance;
         Ok(Self {
-            levels: Levels::Discrete(levels),
-            simple,
-            sliced: training.objective == ObjectiveName::Sliced,
-            bound,
-            tables: Some(DeviceTables::new(scheduler)),
+            levels: Levels::Discrete(levels, DeviceTables::new(scheduler)),
+            terms,
             shares: weights.map(|weights| Shares {
                 weights,
                 last_bits: Storage::u32("shares of timesteps", timesteps),
@@ -142,7 +144,7 @@ impl Objective {
 
     /// How often the network is given each picture of a batch: the whole batch, then the whole batch again.
     pub fn copies(&self) -> usize {
-        if self.sliced { 2 } else { 1 }
+        if matches!(self.terms, Terms::Sliced) { 2 } else { 1 }
     }
 
     /// Draws timesteps and noise for the batch `[pictures, height, width, channels]`.
@@ -150,18 +152,19 @@ impl Objective {
     /// # Errors
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn noise(&self, r: &mut Recorder, x0: Value) -> Result<Noised> {
-        let tables = self.tables.as_ref().map(|tables| tables.record(r)).transpose()?;
         let shares = (self.shares.as_ref())
             .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[storage.len()])));
         let pictures = r.shape(x0)[0];
-        let drawn = match (self.levels, tables) {
-            (Levels::Discrete(discrete), Some(tables)) => levels(r, tables, shares, pictures, discrete)?,
-            (Levels::Continuous(continuous), _) => continuous_levels(r, pictures, continuous),
-            (Levels::Discrete(_), None) => return Err(Error::Device("timesteps without tables".into())),
+        let (drawn, tables) = match &self.levels {
+            Levels::Discrete(discrete, tables) => {
+                let tables = tables.record(r)?;
+                (levels(r, tables, shares, pictures, *discrete)?, Some(tables))
+            }
+            Levels::Continuous(continuous) => (continuous_levels(r, pictures, *continuous), None),
         };
         let noisy = forward_process(r, drawn.levels, x0)?;
         let (mut sample, mut told, mut directions) = (noisy.sample, drawn.told, None);
-        if self.sliced {
+        if let Terms::Sliced = self.terms {
             let inputs = sliced_inputs(r, drawn.levels, sample)?;
             (sample, told, directions) = (inputs.sample, inputs.told, Some(inputs.directions));
         }
@@ -174,29 +177,28 @@ impl Objective {
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value) -> Result<Value> {
         let Noised { sample: x_t, x0, target, levels, tables, .. } = *noised;
-        if let Some(directions) = noised.directions {
-            let losses = sliced_score(r, output, directions, levels)?;
-            let factors = Factors { weight: false, correction: false, scale: 1.0 };
-            return weighted_mean(r, losses, None, levels, factors);
-        }
-        let weighting = match self.levels {
-            Levels::Discrete(levels) => levels.weighting,
+        let weighting = match &self.levels {
+            Levels::Discrete(levels, _) => levels.weighting,
             Levels::Continuous(levels) => levels.weighting,
         };
-        let weight = weighting != Weighting::None;
         let correction = self.importance.is_some();
-        let simple = self.simple.map(|loss| picture_loss(r, output, target, loss)).transpose()?;
-        let terms = match self.bound.zip(tables) {
-            Some(((bound, factor), tables)) => {
-                let operands = BoundOperands { tables, indices: levels, output, x0, x_t };
-                Some((variational_bound(r, bound, operands)?, factor))
-            }
-            None => None,
+        let weighted = Factors { weight: weighting != Weighting::None, correction, scale: 1.0 };
+        let bound = |r: &mut Recorder, bound: VariationalBound| {
+            let tables = tables.ok_or_else(|| Error::Device("a bound of no timesteps".into()))?;
+            variational_bound(r, bound, BoundOperands { tables, indices: levels, output, x0, x_t })
         };
-        let (losses, other, factors) = match (simple, terms) {
-            (Some(losses), terms) => (losses, terms, Factors { weight, correction, scale: 1.0 }),
-            (None, Some((terms, scale))) => (terms, None, Factors { weight: false, correction, scale }),
-            (None, None) => return Err(Error::Device("a run with no objective".into())),
+        let (losses, other, factors) = match self.terms {
+            Terms::Simple(loss) => (picture_loss(r, output, target, loss)?, None, weighted),
+            Terms::Bound(terms, scale) => (bound(r, terms)?, None, Factors { weight: false, correction, scale }),
+            Terms::Hybrid(loss, terms, factor) => {
+                let losses = picture_loss(r, output, target, loss)?;
+                (losses, Some((bound(r, terms)?, factor)), weighted)
+            }
+            Terms::Sliced => {
+                let directions = noised.directions.ok_or_else(|| Error::Device("slices of no directions".into()))?;
+                let losses = sliced_score(r, output, directions, levels)?;
+                (losses, None, Factors { weight: false, correction: false, scale: 1.0 })
+            }
         };
         if let Some(Learning { record, .. }) = &self.importance {
             loss_record(r, losses, factors.weight, other, levels, record)?;
@@ -209,7 +211,7 @@ impl Objective {
     /// # Errors
     /// The device's.
     pub fn upload(&self, device: &mut dyn Device) -> Result<()> {
-        if let Some(tables) = &self.tables {
+        if let Levels::Discrete(_, tables) = &self.levels {
             tables.upload(device)?;
         }
         self.upload_shares(device)
