@@ -20,6 +20,7 @@ mod output;
 mod predict;
 mod progress;
 mod sample;
+mod sampling;
 mod schedule;
 mod suggest_batch;
 mod train;

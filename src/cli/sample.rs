@@ -4,9 +4,10 @@ use super::device::DeviceFlag;
 use super::model::read_model;
 use super::output::say;
 use super::progress::Progress;
+use super::sampling::SamplingFlags;
 use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise};
+use crate::diffusion::{Chain, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
@@ -27,18 +28,8 @@ pub(super) struct Sample {
     /// Pictures to draw
     #[arg(short = 'n', long = "count", default_value_t = 64, value_name = "N")]
     count: usize,
-    /// How noise becomes a picture; as the model's own scheduler has it if not given
-    #[arg(long, value_enum, value_name = "SAMPLER")]
-    sampler: Option<SchedulerClass>,
-    /// Sampling steps; if not given, all of the model's timesteps for ddpm and at most 50 for the others
-    #[arg(long, value_name = "K")]
-    steps: Option<usize>,
-    /// Noise in the steps of ddim, from 0, none, to 1, as much as ddpm has
-    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
-    eta: Option<f64>,
-    /// Where diffusers is wrong, be wrong with it: ddim goes to timestep t - T / steps whatever the spacing
-    #[arg(long)]
-    diffusers_exact: bool,
+    #[command(flatten)]
+    sampling: SamplingFlags,
     /// Makes the noise; picture k of a seed gets the same noise whatever is drawn with it
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     seed: u64,
@@ -56,7 +47,7 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE")]
     init_noise: Option<PathBuf>,
     /// Takes the noise of every step from the tensor `noise` [steps, N, C, H, W] of a safetensors file, the first step's
-    /// first; samplers that add none do not look at it
+    /// first; samplers that add none do not look at it, those that add more than one in a step take as many
     #[arg(long, value_name = "FILE")]
     step_noise: Option<PathBuf>,
     /// Writes the pictures as floats, tensor `sample` [N, C, H, W] in [-1, 1]
@@ -95,7 +86,7 @@ impl Sample {
         }
         let model = read_model(&self.model)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
-        let chain = self.chain(&model.scheduler)?;
+        let chain = self.sampling.chain(&model.scheduler)?;
         let channels = model.unet.config().in_channels;
         chain.check_channels(channels, model.unet.config().out_channels)?;
         let shape = [self.count, channels, height, width];
@@ -108,7 +99,7 @@ impl Sample {
                 classes => Some(classes.to_vec()),
             },
             initial_noise: self.init_noise.as_deref().map(|path| read_noise(path, &[], shape)).transpose()?,
-            step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[chain.steps()], shape)).transpose()?,
+            step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[chain.draws()], shape)).transpose()?,
             ..Request::default()
         };
         let mut device = self.device.open()?;
@@ -131,22 +122,6 @@ impl Sample {
         save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
         say!("{} pictures and {}", self.count, sheet.display());
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The chain of the folder's scheduler, or of what the asked for sampler makes of it.
-    fn chain(&self, scheduler: &SchedulerConfig) -> Result<Chain> {
-        let model = self.model.display().to_string();
-        let scheduler = match self.sampler {
-            Some(class) => scheduler.with_class(class, &model)?,
-            None => scheduler.clone(),
-        };
-        let class = scheduler.class;
-        if self.eta.is_some() && class != SchedulerClass::Ddim {
-            return Err(Error::input(format!("--eta is for ddim, the sampler is {}", class.name())));
-        }
-        let options =
-            ChainOptions { steps: self.steps, eta: self.eta.unwrap_or(0.0), diffusers_exact: self.diffusers_exact };
-        Chain::new(&scheduler, options)
     }
 }
 

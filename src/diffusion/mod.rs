@@ -5,20 +5,25 @@ mod chain;
 pub mod likelihood;
 mod noise_levels;
 mod noise_schedule;
+mod point;
 mod process;
 mod sampler;
+mod sampler_name;
 mod samplers;
 mod scheduler;
 mod sigmas;
+mod timestep_choice;
 mod timesteps;
 
 pub use betas_file::read_betas;
-pub use chain::{Chain, ChainOptions, Stage};
+pub use chain::{Chain, ChainOptions, Churn, Stage};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
 pub use process::{NetworkLevel, Process};
 pub use sampler::{Request, Sampler, StepNoise};
+pub use sampler_name::SamplerName;
 pub use scheduler::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,
     SigmaSchedule, SolverType, TimestepSpacing, TimestepType, VarianceType,
 };
+pub use timestep_choice::Timesteps;

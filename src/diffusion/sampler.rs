@@ -23,7 +23,7 @@ pub struct Request {
     /// Standard normal noise that every picture begins with, NHWC, instead of drawn noise: x_T is this times the
     /// scheduler's `init_noise_sigma`.
     pub initial_noise: Option<Vec<f32>>,
-    /// The noise of every step, `[steps, count, H, W, C]`, for a sampler of [`StepNoise::Given`].
+    /// The noise of every draw of the chain, a step's or several in a step, `[draws, count, H, W, C]`, for a sampler of [`StepNoise::Given`].
     pub step_noise: Option<Vec<f32>>,
 }
 
@@ -182,7 +182,7 @@ impl Sampler {
     ) -> Result<Vec<f32>> {
         let labels = self.check_labels(request)?;
         let picture: usize = self.shape[1..].iter().product();
-        let steps = self.chain.steps();
+        let draws = self.chain.draws();
         let fits = |what: &str, given: &Option<Vec<f32>>, times: usize| {
             let Some(found) = given.as_ref().map(Vec::len) else { return Ok(()) };
             let expected = picture.checked_mul(request.count).and_then(|len| len.checked_mul(times));
@@ -193,7 +193,7 @@ impl Sampler {
             Err(Error::input(format!("the {what} has {found} numbers, expected {expected}")))
         };
         fits("initial noise", &request.initial_noise, 1)?;
-        fits("steps' noise", &request.step_noise, steps)?;
+        fits("steps' noise", &request.step_noise, draws)?;
         if request.step_noise.is_some() != self.step_noise.is_some() {
             return Err(Error::input("the steps' noise was given to a sampler that draws it, or the other way round"));
         }
@@ -221,11 +221,11 @@ impl Sampler {
             for (row, stage) in self.chain.stages().iter().enumerate() {
                 device.upload(&self.timesteps, 0, &vec![stage.timestep as f32; self.batch])?;
                 if let (Some(storage), Some(noise)) = (&self.step_noise, &request.step_noise) {
-                    let noise = &noise[(stage.step * request.count + first) * picture..][..wanted * picture];
+                    let noise = &noise[(stage.draw * request.count + first) * picture..][..wanted * picture];
                     device.upload(storage, 0, noise)?;
                 }
-                // On all timesteps, these are the numbers of the timesteps.
-                let sampler_noise = (steps - 1 - stage.step) as u32;
+                // In ancestral sampling on all timesteps, these are the numbers of the timesteps.
+                let sampler_noise = (draws - 1 - stage.draw) as u32;
                 device.run(loaded.stage, &Step { sampler_row: row as u32, sampler_noise, ..step })?;
                 let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());
                 watch(number, row + 1, &mut look)?;

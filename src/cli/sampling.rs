@@ -1,0 +1,73 @@
+//! The flags that say how noise becomes a picture.
+
+use crate::diffusion::{Chain, ChainOptions, Churn, SamplerName, SchedulerConfig, Timesteps};
+use crate::error::Result;
+
+/// What is asked of the sampler.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Sampler")]
+pub(super) struct SamplingFlags {
+    /// How noise becomes a picture; as the model's own scheduler has it if not given
+    #[arg(long, value_enum, value_name = "SAMPLER")]
+    sampler: Option<SamplerName>,
+    /// Sampling steps; if not given, all of the model's timesteps for ddpm, reverse-sde and predictor-corrector, and at most
+    /// 50 for the others
+    #[arg(long, value_name = "K")]
+    steps: Option<usize>,
+    /// Which timesteps: leading, trailing, linspace, quadratic or karras, for as many as --steps says; OpenAI's ddimN, N or
+    /// A,B,..; or list:T,T,.. with falling timesteps
+    #[arg(long, value_name = "SPEC")]
+    timesteps: Option<Timesteps>,
+    /// Noise in the steps of ddim, from 0, none, to 1, as much as ddpm has
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
+    eta: Option<f64>,
+    /// Noise that all steps of euler or heun together add before they begin (Karras et al. 2022, algorithm 2)
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    s_churn: Option<f64>,
+    /// The least sigma that --s-churn adds noise at; 0 if not given
+    #[arg(long, value_name = "SIGMA", requires = "s_churn", allow_negative_numbers = true)]
+    s_tmin: Option<f64>,
+    /// The largest sigma that --s-churn adds noise at; no bound if not given
+    #[arg(long, value_name = "SIGMA", requires = "s_churn", allow_negative_numbers = true)]
+    s_tmax: Option<f64>,
+    /// Standard deviation of the noise that --s-churn adds; 1 if not given
+    #[arg(long, value_name = "S", requires = "s_churn", allow_negative_numbers = true)]
+    s_noise: Option<f64>,
+    /// Langevin steps at every level; if not given, the scheduler's correct_steps for predictor-corrector and 100 for
+    /// langevin
+    #[arg(long, value_name = "N")]
+    corrector_steps: Option<usize>,
+    /// Signal-to-noise ratio of predictor-corrector's Langevin steps; the scheduler's snr if not given
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    snr: Option<f64>,
+    /// Step size of langevin at the least level; 0.2 of its variance if not given, the paper's 2e-5 at 0.01
+    #[arg(long, value_name = "EPS", allow_negative_numbers = true)]
+    langevin_epsilon: Option<f64>,
+    /// Where diffusers is wrong, be wrong with it: ddim goes to timestep t - T / steps whatever the spacing
+    #[arg(long)]
+    diffusers_exact: bool,
+}
+
+impl SamplingFlags {
+    /// The chain of the folder's scheduler, or of what the asked for sampler makes of it.
+    pub(super) fn chain(&self, scheduler: &SchedulerConfig) -> Result<Chain> {
+        let none = Churn::default();
+        let options = ChainOptions {
+            sampler: self.sampler,
+            steps: self.steps,
+            timesteps: self.timesteps.clone(),
+            eta: self.eta.unwrap_or(0.0),
+            churn: Churn {
+                amount: self.s_churn.unwrap_or(none.amount),
+                least: self.s_tmin.unwrap_or(none.least),
+                most: self.s_tmax.unwrap_or(none.most),
+                deviation: self.s_noise.unwrap_or(none.deviation),
+            },
+            corrector_steps: self.corrector_steps,
+            snr: self.snr,
+            langevin_epsilon: self.langevin_epsilon,
+            diffusers_exact: self.diffusers_exact,
+        };
+        Chain::new(scheduler, options)
+    }
+}
