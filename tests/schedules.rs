@@ -32,7 +32,8 @@ fn scheduler(class: &str, keys: Value) -> SchedulerConfig {
 }
 
 fn chain(config: &SchedulerConfig, steps: usize, eta: f64) -> Chain {
-    Chain::new(config, ChainOptions { steps: Some(steps), eta, diffusers_exact: true, ..ChainOptions::default() }).unwrap()
+    Chain::new(config, ChainOptions { steps: Some(steps), eta, diffusers_exact: true, ..ChainOptions::default() })
+        .unwrap()
 }
 
 /// Compares with the golden file, and remembers what was compared.

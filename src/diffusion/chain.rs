@@ -1,12 +1,12 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
+use super::point::Point;
 use super::samplers::{ddim, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc};
+use super::sigmas::{Sigmas, karras};
 use super::timestep_choice::Timesteps;
 use super::{
     NoiseSchedule, PredictionType, SamplerName, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType,
 };
-use super::point::Point;
-use super::sigmas::{Sigmas, karras};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
 use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, SamplerStep, Weights};
@@ -256,7 +256,8 @@ impl ChainOptions {
             return wrong(format!("eta is {}, {name} has none, only ddim has", self.eta));
         }
         let churn = self.churn;
-        let allowed = churn.amount >= 0.0 && churn.amount.is_finite() && churn.least >= 0.0 && churn.most >= churn.least;
+        let allowed =
+            churn.amount >= 0.0 && churn.amount.is_finite() && churn.least >= 0.0 && churn.most >= churn.least;
         if !allowed || !(0.0..=10.0).contains(&churn.deviation) {
             let Churn { amount, least, most, deviation } = churn;
             return wrong(format!(
@@ -319,7 +320,9 @@ impl ChainOptions {
             SamplerName::Langevin if config.noise_levels() > 0 => all,
             SamplerName::Langevin => LANGEVIN_LEVELS.min(all),
             // Their spacing has one timestep more, at the end.
-            SamplerName::DpmSolver | SamplerName::DpmSolverSde | SamplerName::UniPc if !config.class.is_continuous() => {
+            SamplerName::DpmSolver | SamplerName::DpmSolverSde | SamplerName::UniPc
+                if !config.class.is_continuous() =>
+            {
                 FEW_STEPS.min(all.max(2) - 1)
             }
             _ => FEW_STEPS.min(all),
@@ -341,7 +344,8 @@ impl ChainOptions {
             Timesteps::Karras if matches!(sampler, SamplerName::Ddpm | SamplerName::Ddim) => {
                 let sigmas = Sigmas::of(&NoiseSchedule::new(config), config.rescale_betas_zero_snr);
                 let levels = karras(sigmas.last(), sigmas.first(), steps);
-                let mut list: Vec<usize> = levels.iter().map(|&sigma| sigmas.timestep(sigma).round() as usize).collect();
+                let mut list: Vec<usize> =
+                    levels.iter().map(|&sigma| sigmas.timestep(sigma).round() as usize).collect();
                 list.dedup();
                 Some(list)
             }
@@ -411,7 +415,9 @@ mod tests {
                         let expected = match (steps, class) {
                             (Some(steps), _) => steps,
                             (None, SchedulerClass::Ddpm) => timesteps,
-                            (None, SchedulerClass::DpmSolverMultistep | SchedulerClass::UniPcMultistep) => 50.min(timesteps - 1),
+                            (None, SchedulerClass::DpmSolverMultistep | SchedulerClass::UniPcMultistep) => {
+                                50.min(timesteps - 1)
+                            }
                             (None, _) => 50.min(timesteps),
                         };
                         assert_eq!(chain.steps(), expected, "{class:?} {timesteps} {spacing} {steps:?}");

@@ -95,7 +95,9 @@ fn quadratic(all: usize, steps: usize) -> Vec<usize> {
 
 fn even_strides(all: usize, count: usize) -> Result<Vec<usize>> {
     let stride = (1..all.max(2)).find(|stride| all.div_ceil(*stride) == count).ok_or_else(|| {
-        Error::input(format!("timesteps are \"ddim{count}\", but no whole stride through {all} timesteps takes {count}"))
+        Error::input(format!(
+            "timesteps are \"ddim{count}\", but no whole stride through {all} timesteps takes {count}"
+        ))
     })?;
     Ok((0..all).step_by(stride).collect())
 }

@@ -1,6 +1,9 @@
 //! A chain's rows in double precision, on numbers or on anything that can be weighed and added: what `sampler_step` does, in
 //! as few words as possible.
 
+#[allow(dead_code)]
+pub mod form;
+
 use aquatint::diffusion::{Chain, Stage};
 use aquatint::kernels::sampler_step::{Clipping, Weights};
 
