@@ -31,6 +31,7 @@ use std::time::Instant;
     aquatint train --data photos/ --ema 0.9999,0.999 --ema-power 0.05,0.10 --out runs/averages\n  \
     aquatint train --data photos/ --batch 64 --suggest-batch\n  \
     aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
+    aquatint train --data digits --classes --class-dropout 0.1 --out runs/guided\n  \
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
     aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
     aquatint train --data photos/ --out runs/vlb --objective vlb --variance learned-range \\\n      \
@@ -101,6 +102,10 @@ pub(super) struct Train {
     /// Learns the pictures' labels with them
     #[arg(long)]
     classes: bool,
+    /// How probable it is that a picture's label is dropped, as 0.1, so that the model also learns to draw without one: what
+    /// `sample --guidance` takes. With --classes
+    #[arg(long, value_name = "SHARE")]
+    class_dropout: Option<f32>,
     /// Where all randomness comes from; the same seed gives the same run on the same machine, device and build, with
     /// the same tuned kernels
     #[arg(long, value_name = "SEED")]
@@ -187,6 +192,7 @@ impl Train {
         set(&mut t.fit, self.fit);
         set(&mut t.recompute, self.recompute);
         set(&mut t.precision, self.precision);
+        set(&mut t.class_dropout, self.class_dropout);
         self.objective.apply(t);
         t.resolution = self.image_size.or(t.resolution);
         t.random_flip |= self.flip;
@@ -209,6 +215,9 @@ impl Train {
         tables.training.pad_to_multiple.get_or_insert(multiple);
         let dataset = open_dataset(&tables.training, tables.unet.as_ref())?;
         let classes = learnt_classes(&tables.training, &dataset)?;
+        let drops_labels = tables.training.class_dropout > 0.0;
+        // One more stands for no class.
+        let classes = classes.map(|classes| classes + usize::from(drops_labels));
         let chosen = tables.unet.is_none();
         let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
         let mut unet = match tables.unet {
@@ -226,6 +235,9 @@ impl Train {
             }
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
+        if drops_labels && unet.num_class_embeds > Some(dataset.classes()) {
+            unet.unconditional_class = unet.unconditional_class.or(unet.num_class_embeds.map(|classes| classes - 1));
+        }
         if (chosen || self.objective.learns_variances()) && scheduler.learns_variances() {
             unet = with_variances(unet);
         }
@@ -352,10 +364,11 @@ impl Train {
                 ..tables.training
             } == *t;
             let same_unet = tables.unet.is_none_or(|unet| {
-                let UNetConfig { sample_size, num_class_embeds, .. } = config.unet;
+                let UNetConfig { sample_size, num_class_embeds, unconditional_class, .. } = config.unet;
                 let filled = UNetConfig {
                     sample_size: unet.sample_size.or(sample_size),
                     num_class_embeds: unet.num_class_embeds.or(num_class_embeds),
+                    unconditional_class: unet.unconditional_class.or(unconditional_class),
                     ..unet
                 };
                 let filled = if self.objective.learns_variances() { with_variances(filled) } else { filled };
@@ -398,6 +411,7 @@ impl Train {
         differs("--precision", self.precision.as_ref(), &t.precision)?;
         differs("--seed", self.seed.as_ref(), &t.seed)?;
         differs("--flip", self.flip.then_some(&true), &t.random_flip)?;
+        differs("--class-dropout", self.class_dropout.as_ref(), &t.class_dropout)?;
         differs("--classes", self.classes.then_some(&true), &t.class_conditional)
     }
 }

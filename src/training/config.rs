@@ -8,6 +8,7 @@ use crate::data::Fit;
 use crate::diffusers_config;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
+use crate::kernels::class_dropout::ClassDropout;
 use crate::nn::{BlockType, Recompute, SampleSize, UNetConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +40,9 @@ pub struct TrainingConfig {
     pub random_flip: bool,
     /// Whether the pictures' labels are learnt with them.
     pub class_conditional: bool,
+    /// How probable it is that a picture's label is replaced by the class that stands for none: Ho & Salimans 2022, p_uncond.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub class_dropout: f32,
     /// Optimiser steps in all.
     pub max_train_steps: usize,
     /// Pictures in a step, or in each of its micro-batches.
@@ -120,6 +124,7 @@ impl Default for TrainingConfig {
             pad_to_multiple: None,
             random_flip: false,
             class_conditional: false,
+            class_dropout: 0.0,
             max_train_steps: 10_000,
             train_batch_size: 64,
             gradient_accumulation_steps: 1,
@@ -193,6 +198,9 @@ impl TrainingConfig {
         }
         if self.pad_to_multiple.is_some_and(|multiple| !(1..=4096).contains(&multiple)) {
             return wrong("pad_to_multiple", format!("{:?}", self.pad_to_multiple.unwrap_or(0)), "1 to 4096");
+        }
+        if !(0.0..=1.0).contains(&self.class_dropout) {
+            return wrong("class_dropout", self.class_dropout.to_string(), "0 to 1");
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
             return wrong("learning_rate", self.learning_rate.to_string(), "more than 0, at most 10");
@@ -358,6 +366,23 @@ impl RunConfig {
         self.training.weighting = Some(self.training.weighting_for(&self.scheduler));
         self.training.timestep_sampler = Some(self.training.timestep_sampler_for(&self.scheduler));
         self
+    }
+
+    /// How labels are dropped, where they are.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if the network has no class that stands for none.
+    pub fn class_dropout(&self) -> Result<Option<ClassDropout>> {
+        let probability = self.training.class_dropout;
+        let expected = match (self.unet.unconditional_class, self.unet.classes()) {
+            _ if probability == 0.0 => return Ok(None),
+            (Some(class), _) => return Ok(Some(ClassDropout { probability, unconditional: class as u32 })),
+            (None, None) => "--classes (class_conditional) with it".into(),
+            (None, Some(classes)) => {
+                format!("one that stands for no class (unconditional_class) beside the network's {classes} classes")
+            }
+        };
+        Err(Error::input(format!("training: class_dropout is {probability}, expected {expected}")))
     }
 
     /// Whether what is written of a run reads back as the run: it could not be continued otherwise.
