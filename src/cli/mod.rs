@@ -11,6 +11,7 @@ mod devices;
 mod ema;
 mod eval;
 mod evaluate;
+mod guidance;
 mod info;
 mod likelihood;
 mod model;

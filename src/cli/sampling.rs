@@ -1,6 +1,6 @@
 //! The flags that say how noise becomes a picture.
 
-use crate::diffusion::{Chain, ChainOptions, Churn, SamplerName, SchedulerConfig, Timesteps};
+use crate::diffusion::{Chain, ChainOptions, Churn, Guidance, SamplerName, SchedulerConfig, Timesteps};
 use crate::error::Result;
 
 /// What is asked of the sampler.
@@ -50,7 +50,7 @@ pub(super) struct SamplingFlags {
 
 impl SamplingFlags {
     /// The chain of the folder's scheduler, or of what the asked for sampler makes of it.
-    pub(super) fn chain(&self, scheduler: &SchedulerConfig) -> Result<Chain> {
+    pub(super) fn chain(&self, scheduler: &SchedulerConfig, guidance: Guidance) -> Result<Chain> {
         let none = Churn::default();
         let options = ChainOptions {
             sampler: self.sampler,
@@ -67,6 +67,7 @@ impl SamplingFlags {
             snr: self.snr,
             langevin_epsilon: self.langevin_epsilon,
             diffusers_exact: self.diffusers_exact,
+            guidance,
         };
         Chain::new(scheduler, options)
     }

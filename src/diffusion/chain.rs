@@ -5,7 +5,8 @@ use super::samplers::{ddim, ddpm, dpmpp_2m, euler, heun, langevin, predictor_cor
 use super::sigmas::{Sigmas, karras};
 use super::timestep_choice::Timesteps;
 use super::{
-    NoiseSchedule, PredictionType, SamplerName, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType,
+    Guidance, NoiseSchedule, PredictionType, SamplerName, SchedulerClass, SchedulerConfig, TimestepSpacing,
+    VarianceType,
 };
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
@@ -35,6 +36,8 @@ pub struct ChainOptions {
     pub langevin_epsilon: Option<f64>,
     /// Where diffusers is wrong, be wrong with it.
     pub diffusers_exact: bool,
+    /// How the class of a picture counts, for a conditional network.
+    pub guidance: Guidance,
 }
 
 /// Noise that is added before a step, which begins at the level that this makes (Karras et al. 2022, algorithm 2).
@@ -88,6 +91,7 @@ pub struct Chain {
     pub(super) kernel: SamplerStep,
     pub(super) threshold: Option<DynamicThreshold>,
     pub(super) learned_variances: Option<bool>,
+    pub(super) guidance: Guidance,
 }
 
 /// What a sampler makes of a schedule: its stages, and the standard deviation of x at the beginning.
@@ -130,7 +134,7 @@ impl Chain {
         let config = &options.configuration(sampler, config)?;
         let (steps, list) = options.steps_and_list(sampler, config)?;
         let plan = Plan { config, schedule: NoiseSchedule::new(config), sampler, steps, list, options };
-        let Stages { stages, initial_deviation, history } = match sampler {
+        let Stages { mut stages, initial_deviation, history } = match sampler {
             SamplerName::Ddpm => ddpm::stages(&plan),
             SamplerName::Ddim => ddim::stages(&plan),
             SamplerName::DpmSolver | SamplerName::DpmSolverSde => dpmpp_2m::stages(&plan),
@@ -142,6 +146,8 @@ impl Chain {
             SamplerName::PredictorCorrector => predictor_corrector::stages(&plan),
             SamplerName::Langevin => langevin::stages(&plan),
         }?;
+        let guidance = plan.options.guidance;
+        guidance.apply(config, &mut stages)?;
         for stage in &stages {
             if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {
                 return Err(plan.impossible(stage));
@@ -165,7 +171,7 @@ impl Chain {
         let kernel = SamplerStep { clipping, deviation, history };
         let learned_variances = ancestral.then_some(deviation != Deviation::Fixed);
         let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
-        Ok(Self { stages, draws, initial_deviation, kernel, threshold, learned_variances })
+        Ok(Self { stages, draws, initial_deviation, kernel, threshold, learned_variances, guidance })
     }
 
     /// The most sampling steps, up to `most`, whose timesteps the schedule has: with leading spacing, `steps_offset` can
@@ -212,6 +218,11 @@ impl Chain {
     /// Whether the network says the variances of the steps; `None` for samplers that have no use for them.
     pub fn learned_variances(&self) -> Option<bool> {
         self.learned_variances
+    }
+
+    /// How the class of a picture counts.
+    pub fn guidance(&self) -> Guidance {
+        self.guidance
     }
 
     /// How x_0 is thresholded, where it is.
@@ -372,8 +383,14 @@ impl Plan<'_> {
         if signal == 0.0 && matches!(prediction, PredictionType::Epsilon | PredictionType::Score) {
             let prediction = serde_json::to_value(prediction).unwrap_or_default();
             return Error::input(format!(
-                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr, or a last beta of 1), of which \
+                "{class}: timestep {timestep} is pure noise (a beta of 1, or rescale_betas_zero_snr), of which \
                  prediction_type {prediction} says no x_0; expected steps or a timestep_spacing that leave it out"
+            ));
+        }
+        if signal == 0.0 {
+            return Error::input(format!(
+                "{class}: timestep {timestep} is pure noise, and so is the one that a step goes to; expected betas of which \
+                 the last alone is 1"
             ));
         }
         let steps = self.steps;

@@ -2,6 +2,7 @@
 
 mod betas_file;
 mod chain;
+mod guidance;
 pub mod likelihood;
 mod noise_levels;
 mod noise_schedule;
@@ -17,6 +18,7 @@ mod timesteps;
 
 pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Churn, Stage};
+pub use guidance::{Guidance, Passes};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
 pub use process::{NetworkLevel, Process};

@@ -176,9 +176,14 @@ impl Run {
             if dataset.labels.is_none() {
                 return Err(Error::input(format!("{}: no labels to learn classes from", dataset.name)));
             }
-            if dataset.classes() > classes {
-                let found = dataset.classes();
-                return Err(Error::input(format!("{}: {found} classes, num_class_embeds is {classes}", dataset.name)));
+            let (name, found) = (&dataset.name, dataset.classes());
+            if found > classes {
+                return Err(Error::input(format!("{name}: {found} classes, num_class_embeds is {classes}")));
+            }
+            if let Some(unconditional) = config.unet.unconditional_class.filter(|&class| class < found) {
+                return Err(Error::input(format!(
+                    "{name}: {found} classes, of which unconditional_class, {unconditional}, is one; expected {found} or more"
+                )));
             }
         }
         let trainer = Trainer::new(&config, size)?;
@@ -244,7 +249,7 @@ impl Run {
     }
 
     fn plans(&self) -> Vec<&Plan> {
-        self.trainer.plans().chain([self.sampler.plan()]).collect()
+        self.trainer.plans().chain(self.sampler.plans()).collect()
     }
 
     /// What the run was computed with before, if that was on this device.
