@@ -1,7 +1,7 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
 use super::point::Point;
-use super::samplers::{ddim, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc};
+use super::samplers::{ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc};
 use super::sigmas::{Sigmas, karras};
 use super::timestep_choice::Timesteps;
 use super::{
@@ -134,7 +134,7 @@ impl Chain {
         let config = &options.configuration(sampler, config)?;
         let (steps, list) = options.steps_and_list(sampler, config)?;
         let plan = Plan { config, schedule: NoiseSchedule::new(config), sampler, steps, list, options };
-        let Stages { mut stages, initial_deviation, history } = match sampler {
+        let made = match sampler {
             SamplerName::Ddpm => ddpm::stages(&plan),
             SamplerName::Ddim => ddim::stages(&plan),
             SamplerName::DpmSolver | SamplerName::DpmSolverSde => dpmpp_2m::stages(&plan),
@@ -146,13 +146,6 @@ impl Chain {
             SamplerName::PredictorCorrector => predictor_corrector::stages(&plan),
             SamplerName::Langevin => langevin::stages(&plan),
         }?;
-        let guidance = plan.options.guidance;
-        guidance.apply(config, &mut stages)?;
-        for stage in &stages {
-            if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {
-                return Err(plan.impossible(stage));
-            }
-        }
         let ancestral = sampler == SamplerName::Ddpm;
         let deviation = match config.variance_type {
             Some(VarianceType::Learned) if ancestral => Deviation::Learned,
@@ -168,10 +161,35 @@ impl Chain {
             None if config.clip_sample && has("clip_sample") => Clipping::Range(config.clip_sample_range),
             None => Clipping::None,
         };
-        let kernel = SamplerStep { clipping, deviation, history };
-        let learned_variances = ancestral.then_some(deviation != Deviation::Fixed);
-        let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
-        Ok(Self { stages, draws, initial_deviation, kernel, threshold, learned_variances, guidance })
+        let kernel = SamplerStep { clipping, deviation, history: made.history };
+        let mut chain = plan.finish(made, kernel, threshold)?;
+        chain.learned_variances = ancestral.then_some(deviation != Deviation::Fixed);
+        Ok(chain)
+    }
+
+    /// DDIM's chain the other way round, without noise: it begins with pictures, as a request's initial noise, and ends with
+    /// x_T in the scale of [`initial_deviation`](Self::initial_deviation) of DDIM's chain with the same options. In continuous
+    /// time, that is the flow's by Euler's method. The network runs `iterations` times in a step; with more, the way back is
+    /// nearer to the way here. x_0 is not clipped.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn inversion(config: &SchedulerConfig, options: ChainOptions, iterations: usize) -> Result<Self> {
+        if !(1..=MOST_CORRECTOR_STEPS).contains(&iterations) {
+            return Err(Error::input(format!("{iterations} iterations, expected 1 to {MOST_CORRECTOR_STEPS}")));
+        }
+        let continuous = config.class.is_continuous();
+        let sampler = if continuous { SamplerName::Euler } else { SamplerName::Ddim };
+        let options = ChainOptions { sampler: Some(sampler), ..options };
+        options.check(sampler)?;
+        if options.eta > 0.0 || options.churn != Churn::default() || options.diffusers_exact {
+            return Err(Error::input("an inversion has no eta, no churn and no --diffusers-exact"));
+        }
+        let config = &options.configuration(sampler, config)?;
+        let (steps, list) = options.steps_and_list(sampler, config)?;
+        let plan = Plan { config, schedule: NoiseSchedule::new(config), sampler, steps, list, options };
+        let made = ddim_inversion::stages(&plan, iterations)?;
+        plan.finish(made, SamplerStep { clipping: Clipping::None, deviation: Deviation::Fixed, history: 1 }, None)
     }
 
     /// The most sampling steps, up to `most`, whose timesteps the schedule has: with leading spacing, `steps_offset` can
@@ -373,6 +391,18 @@ impl Plan<'_> {
     /// x_0 and eps, each of x and of the network's output, where x = signal x_0 + noise eps.
     pub(super) fn predictions(&self, signal: f64, noise: f64) -> [[f64; 2]; 2] {
         self.config.prediction_type.x0_and_epsilon(signal, noise)
+    }
+
+    /// The chain of these stages, guided.
+    fn finish(&self, made: Stages, kernel: SamplerStep, threshold: Option<DynamicThreshold>) -> Result<Chain> {
+        let Stages { mut stages, initial_deviation, .. } = made;
+        let guidance = self.options.guidance;
+        guidance.apply(self.config, &mut stages)?;
+        if let Some(stage) = stages.iter().find(|stage| stage.weights.row().iter().any(|w| !(*w as f32).is_finite())) {
+            return Err(self.impossible(stage));
+        }
+        let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
+        Ok(Chain { stages, draws, initial_deviation, kernel, threshold, learned_variances: None, guidance })
     }
 
     /// Why a stage has no finite weights.

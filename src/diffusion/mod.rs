@@ -2,6 +2,9 @@
 
 mod betas_file;
 mod chain;
+mod dormand_prince;
+mod flow;
+mod flow_paths;
 mod guidance;
 pub mod likelihood;
 mod noise_levels;
@@ -19,6 +22,7 @@ mod timesteps;
 pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Churn, Stage};
 pub use guidance::{Guidance, Passes};
+pub use flow_paths::{Direction, FlowPaths, follow_flow};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
 pub use process::{NetworkLevel, Process};

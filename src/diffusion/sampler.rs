@@ -29,6 +29,33 @@ pub struct Request {
     pub step_noise: Option<Vec<f32>>,
 }
 
+impl Request {
+    /// The class of every picture: its own, or all classes in turn.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if the labels do not fit the network.
+    pub fn labels_for(&self, network: &UNetConfig) -> Result<Option<Vec<u32>>> {
+        match (network.classes().zip(network.real_classes()), &self.labels) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Error::input("this model has no classes, but a class was asked for")),
+            (Some((_, real)), None) => {
+                let number = |i: u32| self.first_picture.wrapping_add(i) as usize % real;
+                Ok(Some((0..self.count as u32).map(|i| network.real_class(number(i)) as u32).collect()))
+            }
+            (Some((classes, _)), Some(labels)) => {
+                if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
+                    return Err(Error::input(format!("class {label}, expected 0 to {}", classes - 1)));
+                }
+                if labels.len() != self.count {
+                    let (found, expected) = (labels.len(), self.count);
+                    return Err(Error::input(format!("{found} classes for {expected} pictures")));
+                }
+                Ok(Some(labels.clone()))
+            }
+        }
+    }
+}
+
 /// Where the noise of a sampler's steps is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepNoise {
@@ -243,7 +270,7 @@ impl Sampler {
         request: &Request,
         mut watch: impl FnMut(usize, usize, &mut dyn FnMut() -> Result<Vec<f32>>) -> Result<()>,
     ) -> Result<Vec<f32>> {
-        let labels = self.check_labels(request)?;
+        let labels = request.labels_for(&self.network)?;
         let picture: usize = self.shape[1..].iter().product();
         let draws = self.chain.draws();
         let fits = |what: &str, given: &Option<Vec<f32>>, times: usize| {
@@ -314,27 +341,6 @@ impl Sampler {
             Passes::Conditional => Ok(()),
             Passes::Unconditional => device.upload_integers(&self.told.labels, 0, &none),
             Passes::Both => device.upload_integers(&self.told.labels, self.batch, &none),
-        }
-    }
-
-    fn check_labels(&self, request: &Request) -> Result<Option<Vec<u32>>> {
-        match (self.network.classes().zip(self.network.real_classes()), &request.labels) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(Error::input("this model has no classes, but a class was asked for")),
-            (Some((_, real)), None) => {
-                let number = |i: u32| request.first_picture.wrapping_add(i) as usize % real;
-                Ok(Some((0..request.count as u32).map(|i| self.network.real_class(number(i)) as u32).collect()))
-            }
-            (Some((classes, _)), Some(labels)) => {
-                if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
-                    return Err(Error::input(format!("class {label}, expected 0 to {}", classes - 1)));
-                }
-                if labels.len() != request.count {
-                    let (found, expected) = (labels.len(), request.count);
-                    return Err(Error::input(format!("{found} classes for {expected} pictures")));
-                }
-                Ok(Some(labels.clone()))
-            }
         }
     }
 }
