@@ -2,6 +2,7 @@
 
 mod animation;
 mod loss_curve;
+mod npz;
 mod sheet;
 
 use std::io::Cursor;
