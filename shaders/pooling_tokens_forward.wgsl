@@ -7,7 +7,7 @@ struct Parameters {
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<real1>;
-@group(0) @binding(2) var<storage, read> position: array<f32>;
+@group(0) @binding(2) var<storage, read> position: array<real2>;
 @group(0) @binding(3) var<storage, read_write> y: array<real3>;
 
 @compute @workgroup_size(256)
@@ -25,12 +25,12 @@ fn main(
     let within = i % row;
     let first = picture * parameters.pixels * parameters.channels;
     if within >= parameters.channels {
-        y[i] = real3(f32(x[first + within - parameters.channels]) + position[within]);
+        y[i] = real3(f32(x[first + within - parameters.channels]) + f32(position[within]));
         return;
     }
     var sum = 0.0;
     for (var pixel = 0u; pixel < parameters.pixels; pixel++) {
         sum += f32(x[first + pixel * parameters.channels + within]);
     }
-    y[i] = real3(sum / f32(parameters.pixels) + position[within]);
+    y[i] = real3(sum / f32(parameters.pixels) + f32(position[within]));
 }

@@ -5,6 +5,7 @@ mod chain;
 pub mod likelihood;
 mod noise_levels;
 mod noise_schedule;
+mod noise_shares;
 mod process;
 mod sampler;
 mod samplers;
@@ -16,6 +17,7 @@ pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Stage};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
+pub use noise_shares::{Given, NoiseShares};
 pub use process::{NetworkLevel, Process};
 pub use sampler::{Request, Sampler, StepNoise};
 pub use scheduler::{

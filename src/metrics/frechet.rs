@@ -82,6 +82,19 @@ mod tests {
         assert!((frechet_distance(&s1, &s2).unwrap() - (10.0 - 2.0 * cross)).abs() < 1e-12);
     }
 
+    /// Against NumPy's covariances and SciPy's sqrtm; in the second case the covariances are singular.
+    #[test]
+    fn figures_of_scipy() {
+        let set = |n: usize, dim: usize, [a, b, modulus]: [usize; 3]| -> Vec<f32> {
+            let value = |i: usize, j: usize| ((i * a + j * b + i * j * 31) % modulus) as f32 / 16.0;
+            (0..n).flat_map(|i| (0..dim).map(move |j| value(i, j))).collect()
+        };
+        for (n, m, dim, expected) in [(40, 30, 5, 0.897_490_310_690_557_2), (7, 9, 12, 29.931_754_842_276_042)] {
+            let found = distance(&set(n, dim, [7919, 104_729, 97]), &set(m, dim, [6007, 99_991, 89]), dim);
+            assert!((found - expected).abs() < 1e-6 * expected, "{found}, {expected}");
+        }
+    }
+
     #[test]
     fn a_set_has_no_distance_to_itself_and_halves_of_one_a_small_one() {
         let (even, odd) = (digits(0), digits(1));

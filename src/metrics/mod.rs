@@ -3,9 +3,11 @@
 
 mod distance;
 mod frechet;
+mod judge;
 mod nearest;
 mod precision_recall;
 
 pub use frechet::{Gaussian, frechet_distance};
+pub use judge::{Judge, Judged, PARTS};
 pub use nearest::{median, nearest_distances};
 pub use precision_recall::{PrecisionRecall, precision_recall};

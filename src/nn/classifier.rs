@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::attention;
 use crate::kernels::channels::slice_channels;
+use crate::kernels::cross_entropy::cross_entropy;
 use crate::kernels::pooling_tokens::pooling_tokens;
+use crate::kernels::scale::scale_and_shift;
 use crate::plan::Value;
 
 /// A network that says which class a noisy picture is of.
@@ -142,5 +144,26 @@ impl Classifier {
         let features = self.pool.record(net, h)?;
         let scores = self.head.record(net, features)?;
         Ok(Classified { features, scores })
+    }
+
+    /// Records it and the gradient in x of `weights` . log p(label | x): `weights` and the integers `labels` are
+    /// `[pictures]`.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if the pictures are not of its size.
+    pub fn record_gradient(
+        &self,
+        net: &mut Network,
+        [x, timesteps]: [Value; 2],
+        labels: Value,
+        weights: Value,
+    ) -> Result<Value> {
+        net.r.require_gradient(x);
+        let scores = self.record(net, x, timesteps)?.scores;
+        let losses = cross_entropy(net.r, scores, labels)?;
+        // The loss is -log p.
+        let minus = scale_and_shift(net.r, weights, -1.0, 0.0);
+        net.r.backward(losses, minus)?;
+        net.r.gradient(x).ok_or_else(|| Error::Device("a classifier's scores do not depend on the picture".into()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod attention_block;
 mod classifier;
+mod classifier_forward;
 mod config;
 mod config_values;
 mod down;
@@ -20,6 +21,7 @@ mod up;
 mod validation;
 
 pub use classifier::{Classified, Classifier};
+pub use classifier_forward::ClassifierForward;
 pub use config::UNetConfig;
 pub use config_values::{
     BlockType, ClassEmbedType, MidBlockType, ResampleType, SampleSize, TimeEmbeddingType, TimeScaleShift,

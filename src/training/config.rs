@@ -1,6 +1,7 @@
 //! What describes a run: the tables `[unet]`, `[scheduler]` and `[training]` of a TOML file, with diffusers' key names.
 
 use super::averages::EmaWarmup;
+use super::network::ClassifierTable;
 use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use super::power_ema;
 use crate::checkpoint::WeightType;
@@ -108,6 +109,9 @@ pub struct TrainingConfig {
     pub recompute: Recompute,
     /// What activations are held in.
     pub precision: Precision,
+    /// Trains a classifier, with the `[unet]` table's way down, instead of a network that predicts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierTable>,
 }
 
 impl Default for TrainingConfig {
@@ -150,6 +154,7 @@ impl Default for TrainingConfig {
             log_normal_std: 1.2,
             recompute: Recompute::None,
             precision: Precision::F32,
+            classifier: None,
         }
     }
 }
@@ -258,6 +263,14 @@ impl Tables {
     /// # Errors
     /// [`Input`](Error::Input) naming the file and the key.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
+        Self::parse_over(text, source, &TrainingConfig::default())
+    }
+
+    /// As [`parse`](Self::parse), with other defaults of `[training]`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_over(text: &str, source: &str, defaults: &TrainingConfig) -> Result<Self> {
         let wrong = |error: String| Error::input(format!("{source}: {}", error.trim().replace('\n', " ")));
         let mut table: toml::Table =
             toml::from_str(text).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
@@ -274,8 +287,15 @@ impl Tables {
         let unet = unet.map(|json| UNetConfig::from_json(&json, &name("unet"))).transpose()?;
         let scheduler = scheduler.map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))).transpose()?;
         let training = match training {
-            Some(json) => serde_json::from_value(json).map_err(|error| wrong(format!("[training]: {error}")))?,
-            None => TrainingConfig::default(),
+            Some(json) => {
+                let mut all = serde_json::to_value(defaults).map_err(|error| wrong(error.to_string()))?;
+                match (&mut all, json) {
+                    (Value::Object(all), Value::Object(given)) => all.extend(given),
+                    (all, other) => *all = other,
+                }
+                serde_json::from_value(all).map_err(|error| wrong(format!("[training]: {error}")))?
+            }
+            None => defaults.clone(),
         };
         Ok(Self { unet, scheduler, training })
     }
