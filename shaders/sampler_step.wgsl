@@ -5,19 +5,22 @@ struct Parameters {
     elements: u32, // of each picture
     channels: u32,
     output_channels: u32,
+    guided: u32, // the output is of two passes
     history: u32,
     thresholding: u32,
     clip_range: f32,
     deviation: u32, // 0 fixed, 1 learned, 2 learned range
     noise_given: u32,
+    rescaled: u32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 13]
+@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 14]
 @group(0) @binding(2) var<storage, read> output: array<f32>;
-@group(0) @binding(3) var<storage, read> thresholds: array<f32>;
-@group(0) @binding(4) var<storage, read> given: array<f32>;
-@group(0) @binding(5) var<storage, read_write> kept: array<f32>;
-@group(0) @binding(6) var<storage, read_write> x: array<f32>;
+@group(0) @binding(3) var<storage, read> factors: array<f32>; // [picture], of what guidance makes
+@group(0) @binding(4) var<storage, read> thresholds: array<f32>;
+@group(0) @binding(5) var<storage, read> given: array<f32>;
+@group(0) @binding(6) var<storage, read_write> kept: array<f32>;
+@group(0) @binding(7) var<storage, read_write> x: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -33,7 +36,7 @@ fn main(
     }
     let pair = index % pairs;
     let len = parameters.pictures * parameters.elements;
-    let w = 13u * step.sampler_row;
+    let w = 14u * step.sampler_row;
     let with_noise = table[w + 10u] != 0.0;
 
     var range = parameters.clip_range;
@@ -41,6 +44,10 @@ fn main(
     if parameters.thresholding != 0u {
         range = thresholds[picture];
         divisor = range;
+    }
+    var factor = 1.0;
+    if parameters.rescaled != 0u {
+        factor = factors[picture];
     }
     var noise = vec2<f32>(0.0);
     if with_noise && parameters.noise_given == 0u {
@@ -53,7 +60,11 @@ fn main(
         let i = first + half;
         let at = i / parameters.channels * parameters.output_channels + i % parameters.channels;
         let before = x[i];
-        let out = output[at];
+        var out = output[at];
+        if parameters.guided != 0u {
+            let unconditional = output[len / parameters.channels * parameters.output_channels + at];
+            out = factor * (unconditional + table[w + 13u] * (out - unconditional));
+        }
         var x0 = table[w] * before + table[w + 1u] * out;
         // Comparisons leave NaN as it is; clamp would hide it.
         if x0 > range {

@@ -106,7 +106,8 @@ impl Case {
             other => panic!("{other}"),
         };
         let scheduler = self.model.scheduler.with_class(class, &self.name).unwrap();
-        let options = ChainOptions { steps: Some(steps), eta, diffusers_exact: sampler == "ddim" };
+        let options =
+            ChainOptions { steps: Some(steps), eta, diffusers_exact: sampler == "ddim", ..ChainOptions::default() };
         let chain = Chain::new(&scheduler, options).unwrap();
         let (shape, initial) = self.get("initial").nhwc();
         let draws = sampler == "ddpm" || eta > 0.0;

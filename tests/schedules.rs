@@ -32,7 +32,8 @@ fn scheduler(class: &str, keys: Value) -> SchedulerConfig {
 }
 
 fn chain(config: &SchedulerConfig, steps: usize, eta: f64) -> Chain {
-    Chain::new(config, ChainOptions { steps: Some(steps), eta, diffusers_exact: true }).unwrap()
+    Chain::new(config, ChainOptions { steps: Some(steps), eta, diffusers_exact: true, ..ChainOptions::default() })
+        .unwrap()
 }
 
 /// Compares with the golden file, and remembers what was compared.
@@ -175,10 +176,11 @@ impl<'a> Stages<'a> {
         let output_value = r.input(&output, &[1, 4, 4, outputs]);
         let thresholds = chain
             .threshold()
-            .map(|threshold| dynamic_threshold(&mut r, table_value, output_value, x_value, threshold).unwrap());
+            .map(|threshold| dynamic_threshold(&mut r, table_value, output_value, None, x_value, threshold).unwrap());
         let operands = Operands {
             table: table_value,
             output: output_value,
+            factors: None,
             thresholds,
             noise: Some(noise_value),
             kept: None,
@@ -277,16 +279,30 @@ fn chains(device: &mut dyn Device, compared: &mut Compared) {
     }
 }
 
-/// Guidance is a weighted sum of two predictions: eps_u + 3 (eps_c - eps_u), as the fused update sums.
-/// Guidance with weight 3 is 3 of one output less 2 of another. The program has no guidance yet: what is compared is that
-/// sum, as the samplers' kernel takes it.
+/// Guidance of scale 3: eps_u + 3 (eps_c - eps_u), as the fused update puts it together.
 fn guidance(device: &mut dyn Device, compared: &mut Compared) {
     let given = |name: &str| compared.golden.get(name).nhwc().1;
-    let (without, with) = (given("in/model_out"), given("in/var_out"));
+    let both = [given("in/var_out"), given("in/model_out")].concat();
+    let [x, output] = [32, 64].map(|len| Storage::f32("numbers", len));
+    let table = Storage::f32("table", COLUMNS);
+    let mut r = Recorder::new();
+    let operands = Operands {
+        table: r.input(&table, &[1, COLUMNS]),
+        output: r.input(&output, &[2, 4, 4, 2]),
+        factors: None,
+        thresholds: None,
+        noise: None,
+        kept: None,
+        x: r.input(&x, &[1, 4, 4, 2]),
+    };
     let chain = chain(&scheduler("DDIMScheduler", json!({ "clip_sample": false })), 1, 0.0);
-    let weights = Weights { x_of: [3.0, 0.0, -2.0], ..Weights::default() };
-    let sum = Stages::new(device, &chain, &[weights], &without).run(0, &with, &without);
-    compared.assert("cfg/w3", &sum, OF_STEPS);
+    sampler_step(&mut r, chain.kernel(), operands).unwrap();
+    let plan = device.load(&r.finish()).unwrap();
+    let weights = Weights { x_of: [0.0, 0.0, 1.0], guidance: 3.0, ..Weights::default() };
+    device.upload(&table, 0, &weights.row().map(|weight| weight as f32)).unwrap();
+    device.upload(&output, 0, &both).unwrap();
+    device.run(plan, &Step::default()).unwrap();
+    compared.assert("cfg/w3", &device.download(&x).unwrap(), OF_STEPS);
 }
 
 #[test]

@@ -27,6 +27,7 @@ const TRAINING_NOISE: u32 = 3u;
 const INITIAL_NOISE: u32 = 4u;
 const REVERSE_NOISE: u32 = 5u;
 const TRAINING_DIRECTION: u32 = 24u;
+const CLASS_DROPOUT: u32 = 30u;
 
 // Every picture of a run has a key of its own for each purpose.
 fn picture_key(seed: vec2<u32>, purpose: u32, picture: u32) -> vec2<u32> {

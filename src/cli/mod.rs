@@ -12,6 +12,7 @@ mod devices;
 mod ema;
 mod eval;
 mod evaluate;
+mod guidance;
 mod info;
 mod judge;
 mod likelihood;

@@ -1,6 +1,7 @@
 //! `aquatint sample`
 
 use super::device::DeviceFlag;
+use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::say;
 use super::progress::Progress;
@@ -18,6 +19,8 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  aquatint sample runs/digits -n 64 --steps 100 --seed 1 --out drawn\n  \
     aquatint sample runs/digits --sampler dpmpp-2m --steps 12 --out drawn\n  \
+    aquatint sample runs/guided --guidance 3 --class 7 --out sevens\n  \
+    aquatint sample runs/guided --guidance 5 --guidance-rescale 0.7 --guidance-interval 0.3,5 --out drawn\n  \
     aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n\n\
     --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
     kept, the rest is the other class's default.")]
@@ -67,6 +70,8 @@ pub(super) struct Sample {
     class: Vec<u32>,
     #[command(flatten)]
     device: DeviceFlag,
+    #[command(flatten)]
+    guidance: GuidanceFlags,
 }
 
 /// Pictures in one call. Further ones are drawn with another seed.
@@ -93,9 +98,11 @@ impl Sample {
                 return Err(Error::input(format!("{flag} is {value}, expected 1 to {MOST_PICTURES}")));
             }
         }
-        let model = read_model(&self.model)?;
+        let mut model = read_model(&self.model)?;
+        self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
         let chain = self.chain(&model.scheduler)?;
+        chain.guidance().check_network(model.unet.config())?;
         let channels = model.unet.config().in_channels;
         chain.check_channels(channels, model.unet.config().out_channels)?;
         let shape = [self.count, channels, height, width];
@@ -144,8 +151,12 @@ impl Sample {
         if self.eta.is_some() && class != SchedulerClass::Ddim {
             return Err(Error::input(format!("--eta is for ddim, the sampler is {}", class.name())));
         }
-        let options =
-            ChainOptions { steps: self.steps, eta: self.eta.unwrap_or(0.0), diffusers_exact: self.diffusers_exact };
+        let options = ChainOptions {
+            steps: self.steps,
+            eta: self.eta.unwrap_or(0.0),
+            diffusers_exact: self.diffusers_exact,
+            guidance: self.guidance.guidance()?,
+        };
         Chain::new(&scheduler, options)
     }
 }

@@ -23,18 +23,22 @@ use std::time::Instant;
 
 /// Trains a model on pictures; the run's folder is a diffusers model folder
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
+#[command(
+    allow_negative_numbers = true,
+    after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
     aquatint train --data photos/ --ema 0.9999,0.999 --ema-power 0.05,0.10 --out runs/averages\n  \
     aquatint train --data photos/ --batch 64 --suggest-batch\n  \
     aquatint train --from models/ddpm-cifar10-32 --data photos/ --out runs/tuned --lr 1e-5\n  \
+    aquatint train --data digits --classes --class-dropout 0.1 --out runs/guided\n  \
     aquatint train --data photos/ --out runs/v --schedule cosine --prediction v --weighting min-snr\n  \
     aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
     aquatint train --data photos/ --out runs/vlb --objective vlb --variance learned-range \\\n      \
     --timestep-sampler importance\n  \
-    aquatint train --data photos/ --out runs/sliced --schedule ncsn --objective sliced")]
+    aquatint train --data photos/ --out runs/sliced --schedule ncsn --objective sliced"
+)]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
@@ -72,6 +76,10 @@ pub(super) struct Train {
     /// Learns the pictures' labels with them
     #[arg(long)]
     classes: bool,
+    /// How probable it is that a picture's label is dropped, as 0.1, so that the model also learns to draw without one: what
+    /// `sample --guidance` takes. With --classes
+    #[arg(long, value_name = "SHARE")]
+    class_dropout: Option<f32>,
     /// Continues the run in the folder, to bitwise the same weights as if it had not been stopped
     #[arg(long)]
     resume: bool,
@@ -132,6 +140,7 @@ impl Train {
             t.ema_sigma_rel.clone_from(sigmas);
         }
         set(&mut t.ema_snapshot_every, self.ema_snapshot_every);
+        set(&mut t.class_dropout, self.class_dropout);
         self.objective.apply(t);
         t.class_conditional |= self.classes;
         t.validate()?;
@@ -152,6 +161,9 @@ impl Train {
         tables.training.pad_to_multiple.get_or_insert(multiple);
         let dataset = open_dataset(&tables.training, &tables.training.dataset, tables.unet.as_ref())?;
         let classes = learnt_classes(&tables.training, &dataset)?;
+        let drops_labels = tables.training.class_dropout > 0.0;
+        // One more stands for no class.
+        let classes = classes.map(|classes| classes + usize::from(drops_labels));
         let chosen = tables.unet.is_none();
         let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
         let mut unet = match tables.unet {
@@ -169,6 +181,9 @@ impl Train {
             }
         };
         unet.num_class_embeds = unet.num_class_embeds.or(classes);
+        if drops_labels && unet.num_class_embeds > Some(dataset.classes()) {
+            unet.unconditional_class = unet.unconditional_class.or(unet.num_class_embeds.map(|classes| classes - 1));
+        }
         if (chosen || self.objective.learns_variances()) && scheduler.learns_variances() {
             unet = with_variances(unet);
         }
@@ -275,10 +290,11 @@ impl Train {
                 ..tables.training
             } == *t;
             let same_unet = tables.unet.is_none_or(|unet| {
-                let UNetConfig { sample_size, num_class_embeds, .. } = config.unet;
+                let UNetConfig { sample_size, num_class_embeds, unconditional_class, .. } = config.unet;
                 let filled = UNetConfig {
                     sample_size: unet.sample_size.or(sample_size),
                     num_class_embeds: unet.num_class_embeds.or(num_class_embeds),
+                    unconditional_class: unet.unconditional_class.or(unconditional_class),
                     ..unet
                 };
                 let filled = if self.objective.learns_variances() { with_variances(filled) } else { filled };
@@ -289,9 +305,12 @@ impl Train {
                 Some(scheduler) => self.scheduler(scheduler)? == config.scheduler,
                 None => true,
             };
-            if !same_unet || !same_scheduler || !same_rest {
+            let tables = [(same_unet, "[unet]"), (same_scheduler, "[scheduler]"), (same_rest, "[training]")];
+            if let Some((_, table)) = tables.into_iter().find(|(same, _)| !same) {
                 let path = path.display();
-                return Err(Error::input(format!("--resume: {path} differs from what the run was started with")));
+                return Err(Error::input(format!(
+                    "--resume: {table} of {path}, with the flags, differs from what the run was started with"
+                )));
             }
         }
         differs("--data", self.data.as_ref(), &t.dataset)?;
@@ -309,6 +328,7 @@ impl Train {
         }
         differs("--zero-snr", self.zero_snr.then_some(&true), &config.scheduler.rescale_betas_zero_snr)?;
         self.objective.check(t, &config.scheduler)?;
+        differs("--class-dropout", self.class_dropout.as_ref(), &t.class_dropout)?;
         differs("--classes", self.classes.then_some(&true), &t.class_conditional)
     }
 }

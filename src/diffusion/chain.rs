@@ -1,7 +1,7 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
 use super::samplers::{ddim, ddpm, dpmpp_2m, euler, flow, heun};
-use super::{NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
+use super::{Guidance, NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
 use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, SamplerStep, Weights};
@@ -16,6 +16,8 @@ pub struct ChainOptions {
     pub eta: f64,
     /// Where diffusers is wrong, be wrong with it.
     pub diffusers_exact: bool,
+    /// How the class of a picture counts, for a conditional network.
+    pub guidance: Guidance,
 }
 
 /// A run of the network, and what is made of its output.
@@ -38,6 +40,7 @@ pub struct Chain {
     pub(super) kernel: SamplerStep,
     pub(super) threshold: Option<DynamicThreshold>,
     pub(super) learned_variances: Option<bool>,
+    pub(super) guidance: Guidance,
 }
 
 /// What a sampler makes of a schedule: its stages, and the standard deviation of x at the beginning.
@@ -89,7 +92,7 @@ impl Chain {
             return Err(Error::input(format!("eta is {}, {} has none, only DDIM has", options.eta, class.name())));
         }
         let plan = Plan { config, schedule: NoiseSchedule::new(config), steps, options };
-        let Stages { stages, initial_deviation, history } = match class {
+        let Stages { mut stages, initial_deviation, history } = match class {
             SchedulerClass::Ddpm => ddpm::stages(&plan),
             SchedulerClass::Ddim => ddim::stages(&plan),
             SchedulerClass::DpmSolverMultistep => dpmpp_2m::stages(&plan),
@@ -100,6 +103,7 @@ impl Chain {
                 config.process().map_or_else(|| Ok(Stages::new(Vec::new())), |process| flow::stages(&plan, process))
             }
         }?;
+        options.guidance.apply(config, &mut stages)?;
         for stage in &stages {
             if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {
                 return Err(plan.impossible(stage));
@@ -121,7 +125,7 @@ impl Chain {
         };
         let kernel = SamplerStep { clipping, deviation, history };
         let learned_variances = (class == SchedulerClass::Ddpm).then_some(deviation != Deviation::Fixed);
-        Ok(Self { stages, initial_deviation, kernel, threshold, learned_variances })
+        Ok(Self { stages, initial_deviation, kernel, threshold, learned_variances, guidance: options.guidance })
     }
 
     /// The most sampling steps, up to `most`, whose timesteps the schedule has: with leading spacing, `steps_offset` can
@@ -163,6 +167,11 @@ impl Chain {
     /// Whether the network says the variances of the steps; `None` for samplers that have no use for them.
     pub fn learned_variances(&self) -> Option<bool> {
         self.learned_variances
+    }
+
+    /// How the class of a picture counts.
+    pub fn guidance(&self) -> Guidance {
+        self.guidance
     }
 
     /// How x_0 is thresholded, where it is.
@@ -209,8 +218,14 @@ impl Plan<'_> {
         if signal == 0.0 && matches!(prediction, PredictionType::Epsilon | PredictionType::Score) {
             let prediction = serde_json::to_value(prediction).unwrap_or_default();
             return Error::input(format!(
-                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr, or a last beta of 1), of which \
+                "{class}: timestep {timestep} is pure noise (a beta of 1, or rescale_betas_zero_snr), of which \
                  prediction_type {prediction} says no x_0; expected steps or a timestep_spacing that leave it out"
+            ));
+        }
+        if signal == 0.0 {
+            return Error::input(format!(
+                "{class}: timestep {timestep} is pure noise, and so is the one that a step goes to; expected betas of which \
+                 the last alone is 1"
             ));
         }
         let steps = self.steps;

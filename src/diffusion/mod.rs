@@ -2,6 +2,7 @@
 
 mod betas_file;
 mod chain;
+mod guidance;
 pub mod likelihood;
 mod noise_levels;
 mod noise_schedule;
@@ -15,6 +16,7 @@ mod timesteps;
 
 pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Stage};
+pub use guidance::{Guidance, Passes};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
 pub use noise_shares::{Given, NoiseShares};

@@ -47,6 +47,14 @@ impl NoiseLevels {
         }
     }
 
+    /// The sigma at which the network is told this.
+    pub fn sigma(&self, told: f64) -> f64 {
+        match &self.kind {
+            Kind::Discrete(sigmas, _) => sigmas.at(told),
+            Kind::Continuous(process) => process.sigma_told(told),
+        }
+    }
+
     /// What the network is given at a sigma; between two timesteps, it is told what lies between them on the line of their
     /// logarithms, and beyond the ends what it is told there.
     pub fn at(&self, sigma: f64) -> NetworkLevel {

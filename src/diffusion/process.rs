@@ -110,6 +110,15 @@ impl Process {
         }
     }
 
+    /// b / a at the time of which networks are told this.
+    pub fn sigma_told(&self, told: f64) -> f64 {
+        match self {
+            Self::Vp { .. } | Self::SubVp { .. } => self.sigma(told / TOLD_STEPS),
+            Self::Ve { .. } => told,
+            Self::Edm { .. } => (4.0 * told).exp(),
+        }
+    }
+
     /// f(t) and g(t)^2.
     pub fn drift_and_diffusion(&self, t: f64) -> [f64; 2] {
         match *self {
@@ -249,6 +258,8 @@ mod tests {
                 // y = input_scale x_t, both ways.
                 assert!((level.signal / level.data - level.input_scale * signal).abs() < 1e-12);
                 assert!((level.noise - level.input_scale * noise).abs() < 1e-12);
+                let sigma = process.sigma(t);
+                assert!((process.sigma_told(level.told) - sigma).abs() < 1e-12 * sigma, "{process:?} at {t}");
             }
         }
         // Table 1 of Karras et al. 2022: pictures of deviation 0.5 under noise of 0.5.

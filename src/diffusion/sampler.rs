@@ -1,12 +1,14 @@
 //! Drawing pictures: a chain's stages on a device, each the network and one fused update.
 
-use super::Chain;
+use super::{Chain, Passes};
 use crate::device::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::dynamic_threshold;
+use crate::kernels::guidance_rescale::guidance_rescale;
 use crate::kernels::random::{Purpose, normal_noise};
+use crate::kernels::repeat::repeat;
 use crate::kernels::sampler_step::{COLUMNS, Operands, sampler_step};
-use crate::nn::{Network, Recompute, UNet};
+use crate::nn::{Network, Recompute, UNet, UNetConfig};
 use crate::plan::{Memory, Plan, Recorder, Step, Storage};
 
 /// What is drawn.
@@ -18,7 +20,7 @@ pub struct Request {
     pub first_picture: u32,
     /// The run's seed.
     pub seed: u64,
-    /// A class for every picture, for a conditional network.
+    /// A class for every picture, for a conditional network; all in turn if not given, but the one that stands for none.
     pub labels: Option<Vec<u32>>,
     /// Standard normal noise that every picture begins with, NHWC, instead of drawn noise: x_T is this times the
     /// scheduler's `init_noise_sigma`.
@@ -41,26 +43,85 @@ pub struct Sampler {
     batch: usize,
     shape: [usize; 4],
     chain: Chain,
-    classes: Option<usize>,
+    network: UNetConfig,
     plans: Plans,
     x: Storage,
-    timesteps: Storage,
-    labels: Storage,
+    told: Told,
     table: Storage,
     step_noise: Option<Storage>,
     loaded: Option<Loaded>,
 }
 
+/// What the network is told of each of its pictures, which are twice the batch where guidance takes both passes as one.
+struct Told {
+    timesteps: Storage,
+    labels: Storage,
+}
+
 /// The recordings of a sampler.
 struct Plans {
     noise: Plan,
-    stage: Plan,
+    /// A stage of one pass of the network.
+    single: Option<Plan>,
+    /// A stage of both.
+    both: Option<Plan>,
 }
 
 #[derive(Clone, Copy)]
 struct Loaded {
     noise: PlanId,
-    stage: PlanId,
+    single: Option<PlanId>,
+    both: Option<PlanId>,
+}
+
+/// What the recordings of stages share.
+struct Shared<'a> {
+    unet: &'a UNet,
+    weights: &'a Storage,
+    chain: &'a Chain,
+    shape: [usize; 4],
+    x: &'a Storage,
+    told: &'a Told,
+    table: &'a Storage,
+    kept: Storage,
+    given: Option<&'a Storage>,
+}
+
+impl Shared<'_> {
+    /// A stage: the network, once or twice on each picture, then the update.
+    fn record(&self, passes: usize) -> Result<Plan> {
+        let Self { unet, chain, shape, .. } = *self;
+        let mut r = Recorder::new();
+        let table = r.input(self.table, &[chain.stages().len(), COLUMNS]);
+        let x = r.input(self.x, &shape);
+        let pictures = passes * shape[0];
+        let t = r.bind(&self.told.timesteps, 0, &[pictures]);
+        let labels = unet.config().classes().map(|_| r.bind(&self.told.labels, 0, &[pictures]));
+        let asked = if passes == 1 { x } else { repeat(&mut r, x, passes)? };
+        let mut net = Network {
+            r: &mut r,
+            parameters: unet.parameters(),
+            weights: self.weights,
+            gradients: None,
+            halves: None,
+            recompute: Recompute::None,
+        };
+        let output = unet.record(&mut net, asked, t, labels)?;
+        let rescale = chain.guidance().rescale as f32;
+        let factors = match passes == 2 && rescale > 0.0 {
+            true => Some(guidance_rescale(&mut r, table, output, x, rescale)?),
+            false => None,
+        };
+        let thresholds = match chain.threshold() {
+            Some(threshold) => Some(dynamic_threshold(&mut r, table, output, factors, x, threshold)?),
+            None => None,
+        };
+        let history = chain.kernel().history;
+        let kept = (history > 0).then(|| r.input(&self.kept, &[history, self.x.len()]));
+        let noise = self.given.map(|given| r.input(given, &shape));
+        sampler_step(&mut r, chain.kernel(), Operands { table, output, factors, thresholds, noise, kept, x })?;
+        Ok(r.finish())
+    }
 }
 
 impl Sampler {
@@ -77,58 +138,59 @@ impl Sampler {
         step_noise: StepNoise,
     ) -> Result<Self> {
         let config = unet.config();
-        let channels = config.in_channels;
         chain.check_channels(config.in_channels, config.out_channels)?;
-        let told: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
-        config.check_timesteps(&told, "the sampler")?;
-        let shape = [batch, height, width, channels];
+        chain.guidance().check_network(config)?;
+        let timesteps: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
+        config.check_timesteps(&timesteps, "the sampler")?;
+        let shape = [batch, height, width, config.in_channels];
         let len = shape.iter().product();
+        let takes = |both: bool| chain.stages().iter().any(|stage| (stage.passes() == Passes::Both) == both);
+        let told = if takes(true) { 2 * batch } else { batch };
+        let told = Told { timesteps: Storage::f32("timesteps", told), labels: Storage::u32("labels", told) };
         let x = Storage::f32("pictures", len);
-        let (timesteps, labels) = (Storage::f32("timesteps", batch), Storage::u32("labels", batch));
         let table = Storage::f32("sampler's table", chain.stages().len() * COLUMNS);
         let given = (step_noise == StepNoise::Given).then(|| Storage::f32("noise", len));
 
         let mut r = Recorder::new();
         let noise = r.input(&x, &shape);
         normal_noise(&mut r, noise, Purpose::InitialNoise, chain.initial_deviation() as f32);
-        let noise_plan = r.finish();
-
-        let mut r = Recorder::new();
-        let table_value = r.input(&table, &[chain.stages().len(), COLUMNS]);
-        let x_value = r.input(&x, &shape);
-        let t = r.input(&timesteps, &[batch]);
-        let label_value = config.classes().map(|_| r.input(&labels, &[batch]));
-        let mut net = Network {
-            r: &mut r,
-            parameters: unet.parameters(),
+        let noise = r.finish();
+        let kept = Storage::f32("kept", chain.kernel().history * len);
+        let shared = Shared {
+            unet,
             weights,
-            gradients: None,
-            halves: None,
-            recompute: Recompute::None,
+            chain: &chain,
+            shape,
+            x: &x,
+            told: &told,
+            table: &table,
+            kept,
+            given: given.as_ref(),
         };
-        let output = unet.record(&mut net, x_value, t, label_value)?;
-        let thresholds = match chain.threshold() {
-            Some(threshold) => Some(dynamic_threshold(&mut r, table_value, output, x_value, threshold)?),
-            None => None,
-        };
-        let history = chain.kernel().history;
-        let kept = (history > 0).then(|| r.input(&Storage::f32("kept", history * len), &[history, len]));
-        let noise = given.as_ref().map(|given| r.input(given, &shape));
-        let operands = Operands { table: table_value, output, thresholds, noise, kept, x: x_value };
-        sampler_step(&mut r, chain.kernel(), operands)?;
-        let plans = Plans { noise: noise_plan, stage: r.finish() };
-        let classes = config.classes();
-        Ok(Self { batch, shape, chain, classes, plans, x, timesteps, labels, table, step_noise: given, loaded: None })
+        let record = |passes: usize| takes(passes == 2).then(|| shared.record(passes)).transpose();
+        let plans = Plans { noise, single: record(1)?, both: record(2)? };
+        let network = config.clone();
+        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise: given, loaded: None })
     }
 
-    /// What a stage needs.
+    /// What its stages need.
     pub fn memory(&self) -> Memory {
-        self.plans.stage.memory()
+        let mut memory = self.plan().memory();
+        if let (Some(single), Some(_)) = (&self.plans.single, &self.plans.both) {
+            memory.activations += single.memory().activations;
+        }
+        memory
     }
 
-    /// The recording of one stage: the network, then the update.
+    /// The recording of a stage, the larger one if there are two: the network, then the update.
     pub fn plan(&self) -> &Plan {
-        &self.plans.stage
+        // A chain has stages; of none, nothing is recorded but the noise.
+        self.plans().last().unwrap_or(&self.plans.noise)
+    }
+
+    /// The recordings of its stages: with one pass of the network, and with two for guidance.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.plans.single.iter().chain(&self.plans.both)
     }
 
     /// How it goes from noise to pictures.
@@ -151,7 +213,7 @@ impl Sampler {
     /// # Errors
     /// The device's.
     pub fn tune(&self, device: &mut dyn Device, watch: &mut dyn FnMut(usize, usize)) -> Result<Choices> {
-        device.tune(&[&self.plans.stage], watch)
+        device.tune(&self.plans().collect::<Vec<_>>(), watch)
     }
 
     /// Allocates everything and uploads the chain's table.
@@ -160,10 +222,11 @@ impl Sampler {
     /// The device's.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
         if self.loaded.is_none() {
-            let stage = device.load(&self.plans.stage)?;
+            let mut load = |plan: &Option<Plan>| plan.as_ref().map(|plan| device.load(plan)).transpose();
+            let (single, both) = (load(&self.plans.single)?, load(&self.plans.both)?);
             let noise = device.load(&self.plans.noise)?;
             device.upload(&self.table, 0, &self.chain.table())?;
-            self.loaded = Some(Loaded { noise, stage });
+            self.loaded = Some(Loaded { noise, single, both });
         }
         Ok(())
     }
@@ -215,18 +278,20 @@ impl Sampler {
                 }
                 None => device.run(loaded.noise, &step)?,
             }
-            if let Some(labels) = &labels {
-                device.upload_integers(&self.labels, 0, &labels[first..first + wanted])?;
-            }
             for (row, stage) in self.chain.stages().iter().enumerate() {
-                device.upload(&self.timesteps, 0, &vec![stage.timestep as f32; self.batch])?;
+                device.upload(&self.told.timesteps, 0, &vec![stage.timestep as f32; self.told.timesteps.len()])?;
+                if let Some(labels) = &labels {
+                    self.tell_classes(device, stage.passes(), &labels[first..first + wanted])?;
+                }
+                let plan = if stage.passes() == Passes::Both { loaded.both } else { loaded.single };
+                let plan = plan.ok_or_else(|| Error::Device("a stage that was not recorded".into()))?;
                 if let (Some(storage), Some(noise)) = (&self.step_noise, &request.step_noise) {
                     let noise = &noise[(stage.step * request.count + first) * picture..][..wanted * picture];
                     device.upload(storage, 0, noise)?;
                 }
                 // On all timesteps, these are the numbers of the timesteps.
                 let sampler_noise = (steps - 1 - stage.step) as u32;
-                device.run(loaded.stage, &Step { sampler_row: row as u32, sampler_noise, ..step })?;
+                device.run(plan, &Step { sampler_row: row as u32, sampler_noise, ..step })?;
                 let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());
                 watch(number, row + 1, &mut look)?;
             }
@@ -239,16 +304,28 @@ impl Sampler {
         Ok(pictures)
     }
 
+    /// Uploads a batch's classes as a stage takes them.
+    fn tell_classes(&self, device: &mut dyn Device, passes: Passes, labels: &[u32]) -> Result<()> {
+        if passes != Passes::Unconditional {
+            device.upload_integers(&self.told.labels, 0, labels)?;
+        }
+        let none = vec![self.network.unconditional_class.unwrap_or(0) as u32; self.batch];
+        match passes {
+            Passes::Conditional => Ok(()),
+            Passes::Unconditional => device.upload_integers(&self.told.labels, 0, &none),
+            Passes::Both => device.upload_integers(&self.told.labels, self.batch, &none),
+        }
+    }
+
     fn check_labels(&self, request: &Request) -> Result<Option<Vec<u32>>> {
-        match (self.classes, &request.labels) {
+        match (self.network.classes().zip(self.network.real_classes()), &request.labels) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(Error::input("this model has no classes, but a class was asked for")),
-            (Some(classes), None) => {
-                let all: Vec<u32> =
-                    (0..request.count as u32).map(|i| request.first_picture.wrapping_add(i) % classes as u32).collect();
-                Ok(Some(all))
+            (Some((_, real)), None) => {
+                let number = |i: u32| request.first_picture.wrapping_add(i) as usize % real;
+                Ok(Some((0..request.count as u32).map(|i| self.network.real_class(number(i)) as u32).collect()))
             }
-            (Some(classes), Some(labels)) => {
+            (Some((classes, _)), Some(labels)) => {
                 if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
                     return Err(Error::input(format!("class {label}, expected 0 to {}", classes - 1)));
                 }

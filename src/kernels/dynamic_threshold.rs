@@ -1,9 +1,9 @@
 //! Dynamic thresholding (Saharia et al. 2022, section 2.3): for every picture a quantile of |x_0|, held between 1 and a
 //! largest value. What a sampler's stage clips x_0 to, and divides it by.
 
-use super::sampler_step::{COLUMNS, Weights, at_row, place, sizes};
+use super::sampler_step::{COLUMNS, Sizes, Weights, at_row, sizes};
 use super::{Case, Fill};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Binding, Bindings, Kernel, Real, Recorder, Shader, Twin, Value, shader};
 
 /// Which quantile, and what it is held below.
@@ -40,22 +40,19 @@ impl DynamicThreshold {
 /// thresholds `[pictures]` of x, the network's output and the stage's weights.
 #[derive(Clone, Copy, Debug)]
 struct Thresholds {
-    pictures: usize,
-    /// Elements of a picture.
-    elements: usize,
-    channels: usize,
-    output_channels: usize,
-    rows: usize,
+    sizes: Sizes,
+    rescaled: bool,
     threshold: DynamicThreshold,
 }
 
 impl<T: Real> Twin<T> for Thresholds {
     fn twin(&self, io: &mut Bindings<T>) {
-        let (table, output, x, thresholds) = (io.read(0), io.read(1), io.read(2), io.write(3));
+        let (table, output, factors, x) = (io.read(0), io.read(1), io.read(2), io.read(3));
         let row = &table[io.step().sampler_row as usize * COLUMNS..];
-        for (picture, threshold) in thresholds.iter_mut().enumerate() {
-            let all = picture * self.elements..(picture + 1) * self.elements;
-            let x0 = |i: usize| row[0] * x[i] + row[1] * output[place(i, self.channels, self.output_channels)];
+        for (picture, threshold) in io.write(4).iter_mut().enumerate() {
+            let all = picture * self.sizes.elements..(picture + 1) * self.sizes.elements;
+            let of_output = row[1] * if self.rescaled { factors[picture] } else { T::one() };
+            let x0 = |i: usize| row[0] * x[i] + of_output * self.sizes.prediction(output, i, row[13]);
             *threshold = self.threshold.of(&mut all.map(|i| x0(i).abs()).collect::<Vec<T>>());
         }
     }
@@ -66,60 +63,67 @@ impl Kernel for Thresholds {
         shader!("dynamic_threshold", "grid", "step")
     }
     fn parameters(&self) -> Vec<u32> {
-        let (below, part) = self.threshold.rank(self.elements);
-        let sizes = [self.pictures, self.elements, self.channels, self.output_channels, below].map(|n| n as u32);
-        [&sizes[..], &[part.to_bits(), self.threshold.most.to_bits()]].concat()
+        let (below, part) = self.threshold.rank(self.sizes.elements);
+        let rest = [self.rescaled.into(), below as u32, part.to_bits(), self.threshold.most.to_bits()];
+        [&self.sizes.parameters()[..], &rest].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
-        let len = self.pictures * self.elements;
-        vec![
-            Binding::read(self.rows * COLUMNS),
-            Binding::read(len / self.channels * self.output_channels),
-            Binding::read(len),
-            Binding::write(self.pictures),
-        ]
+        let Sizes { pictures, rows, .. } = self.sizes;
+        let table = Binding::read(rows * COLUMNS);
+        let factors = if self.rescaled { Binding::read(pictures) } else { table };
+        let (output, x) = (Binding::read(self.sizes.output_len()), Binding::read(self.sizes.len()));
+        vec![table, output, factors, x, Binding::write(pictures)]
     }
     fn groups(&self) -> usize {
-        self.pictures
+        self.sizes.pictures
     }
     fn flops(&self) -> u64 {
         // Five passes over all elements.
-        5 * 8 * (self.pictures * self.elements) as u64
+        5 * 8 * self.sizes.len() as u64
     }
 }
 
 /// A threshold for each picture of x `[pictures, height, width, channels]`, for the stage of the step block's
-/// `sampler_row` of the `table`.
+/// `sampler_row` of the `table`. The output is of one pass or of two, with guidance's `factors` if it is rescaled.
 ///
 /// # Errors
-/// [`Shape`](crate::Error::Shape) if the sizes do not fit together.
+/// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn dynamic_threshold(
     r: &mut Recorder,
     table: Value,
     output: Value,
+    factors: Option<Value>,
     x: Value,
     threshold: DynamicThreshold,
 ) -> Result<Value> {
-    let [pictures, elements, channels, output_channels, rows] = sizes("dynamic_threshold", r, table, output, x)?;
-    let thresholds = r.f32(&[pictures]);
-    let kernel = Thresholds { pictures, elements, channels, output_channels, rows, threshold };
-    r.call(kernel, &[table, output, x, thresholds]);
+    let sizes = sizes("dynamic_threshold", r, table, output, x)?;
+    if let Some(found) = factors.map(|factors| r.len(factors)).filter(|&len| !sizes.guided || len != sizes.pictures) {
+        let message = format!("{found} factors, expected one for each of {} guided pictures", sizes.pictures);
+        return Err(Error::Shape { op: "dynamic_threshold", message });
+    }
+    let thresholds = r.f32(&[sizes.pictures]);
+    let kernel = Thresholds { sizes, rescaled: factors.is_some(), threshold };
+    r.call(kernel, &[table, output, factors.unwrap_or(table), x, thresholds]);
     Ok(thresholds)
 }
 
-/// Both ends and the middle, quantiles between two values and on one, equal values, one element, odd sizes.
+/// Both ends and the middle, quantiles between two values and on one, equal values, one element, one pass and two, odd
+/// sizes.
 pub(super) fn cases() -> Vec<Case> {
-    let rows = [Weights { x0_of: [1.6, -2.2], ..Weights::default() }, Weights { x0_of: [0.0, 1.5], ..Weights::default() }];
+    let row = Weights { guidance: 3.0, ..Weights::default() };
+    let rows = [Weights { x0_of: [1.6, -2.2], ..row }, Weights { x0_of: [0.0, 1.5], ..row }];
     let table: Vec<f32> = rows.iter().flat_map(Weights::row).map(|value| value as f32).collect();
     let mut cases = Vec::new();
-    for (shape, outputs, ratio, most, row) in [
-        ([3, 5, 7, 3], 3, 0.995, 100.0, 0),
-        ([3, 5, 7, 3], 6, 0.9, 2.0, 0),
-        ([2, 16, 17, 1], 1, 0.75, 1e4, 0),
-        ([2, 4, 4, 1], 1, 1.0, 1e4, 1),
-        ([2, 3, 3, 1], 1, 0.5, 1e4, 0),
-        ([4, 1, 1, 1], 2, 0.9, 1e4, 1),
-        ([1, 9, 9, 4], 4, 0.0, 0.5, 0),
+    for (shape, outputs, ratio, most, row, passes) in [
+        ([3, 5, 7, 3], 3, 0.995, 100.0, 0, 1),
+        ([3, 5, 7, 3], 6, 0.9, 2.0, 0, 1),
+        ([2, 16, 17, 1], 1, 0.75, 1e4, 0, 1),
+        ([2, 4, 4, 1], 1, 1.0, 1e4, 1, 1),
+        ([2, 3, 3, 1], 1, 0.5, 1e4, 0, 1),
+        ([4, 1, 1, 1], 2, 0.9, 1e4, 1, 1),
+        ([1, 9, 9, 4], 4, 0.0, 0.5, 0, 1),
+        ([3, 7, 5, 3], 6, 0.9, 1e4, 0, 2),
+        ([2, 17, 16, 1], 1, 0.995, 1e4, 1, 2),
     ] {
         let [n, h, w, _] = shape;
         let threshold = DynamicThreshold { ratio, most };
@@ -128,12 +132,17 @@ pub(super) fn cases() -> Vec<Case> {
             ("equal", Fill::Floats(vec![2.0, -2.0, 0.5]), Fill::Floats(vec![0.0])),
         ] {
             cases.push(
-                Case::new(format!("dynamic_threshold/{ratio} below {most} {what} {shape:?}"))
+                Case::new(format!("dynamic_threshold/{ratio} below {most} {what} {shape:?}, {passes} passes"))
                     .constant(&[rows.len(), COLUMNS], Fill::Floats(table.clone()))
-                    .constant(&[n, h, w, outputs], output)
+                    .constant(&[passes * n, h, w, outputs], output)
                     .constant(&shape, x)
+                    .constant(&[n], Fill::Uniform(0.4, 1.1))
                     .step(at_row(row))
-                    .records(move |r, v| Ok(vec![dynamic_threshold(r, v[0], v[1], v[2], threshold)?])),
+                    .records(move |r, v| {
+                        // Of two passes with channels for variances, rescaled too.
+                        let factors = (passes == 2 && outputs > 1).then_some(v[3]);
+                        Ok(vec![dynamic_threshold(r, v[0], v[1], factors, v[2], threshold)?])
+                    }),
             );
         }
     }

@@ -37,6 +37,8 @@ pub enum Purpose {
     Direction = 23,
     /// The direction in which a training batch's score is looked at.
     TrainingDirection = 24,
+    /// Whether a picture of a training batch loses its class.
+    ClassDropout = 30,
 }
 
 /// Threefry-2x32 with 20 rounds.

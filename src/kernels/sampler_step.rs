@@ -1,5 +1,6 @@
 //! One stage of any sampler, fused: x_0 from the network's output, clipped, then the new x as a weighted sum of x, x_0, the
 //! output, what earlier stages kept, and noise that is drawn where it is used. One read of x and of the output, one write.
+//! Where the network was asked twice, with a class and without, its output is first put together from both.
 
 use super::random::{Purpose, normal, picture_key};
 use super::{Case, Fill};
@@ -22,17 +23,20 @@ pub struct Weights {
     /// The logarithm of the standard deviation where the network's v says it: a + b v. Where it says the variance itself,
     /// a is the least that it is taken for.
     pub log_deviation: [f64; 2],
+    /// How far guidance goes from the unconditional output towards the conditional one, which is at 1; looked at only where
+    /// there are both.
+    pub guidance: f64,
 }
 
 /// Numbers in a row of the table.
-pub const COLUMNS: usize = 13;
+pub const COLUMNS: usize = 14;
 
 impl Weights {
     /// A row of the table.
     pub fn row(&self) -> [f64; COLUMNS] {
         let Self { x0_of: [a, b], x_of: [c, d, e], x_of_kept: [f, g], kept_of: [h, i, j], noise, .. } = *self;
         let [k, l] = self.log_deviation;
-        [a, b, c, d, e, f, g, h, i, j, noise, k, l]
+        [a, b, c, d, e, f, g, h, i, j, noise, k, l, self.guidance]
     }
 
     fn read<T: Real>(table: &[T], row: usize) -> [T; COLUMNS] {
@@ -78,8 +82,11 @@ pub struct SamplerStep {
 pub struct Operands {
     /// Rows of [`Weights`]; the step block's `sampler_row` says which.
     pub table: Value,
-    /// The network's output: as many channels as x, or twice as many, of which the second half says the variances.
+    /// The network's output: as many channels as x, or twice as many, of which the second half says the variances. Of as
+    /// many pictures as x, or, for guidance, of twice as many: first what it says with a class, then without.
     pub output: Value,
+    /// `[pictures]`, where guidance is rescaled: [`guidance_rescale`](super::guidance_rescale)'s.
+    pub factors: Option<Value>,
     /// `[pictures]`, for [`Clipping::Threshold`].
     pub thresholds: Option<Value>,
     /// The noise, if it is not drawn by the step's seed and `sampler_noise` and each picture's number.
@@ -92,14 +99,10 @@ pub struct Operands {
 
 #[derive(Clone, Copy, Debug)]
 struct Stage {
-    pictures: usize,
-    /// Elements of a picture.
-    elements: usize,
-    channels: usize,
-    output_channels: usize,
-    rows: usize,
+    sizes: Sizes,
     step: SamplerStep,
     noise_given: bool,
+    rescaled: bool,
 }
 
 /// Where an element's prediction, and its variance if there is one, are in the network's output.
@@ -107,15 +110,64 @@ pub(super) fn place(index: usize, channels: usize, output_channels: usize) -> us
     index / channels * output_channels + index % channels
 }
 
+/// The sizes of a stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) pictures: usize,
+    /// Elements of a picture.
+    pub(super) elements: usize,
+    pub(super) channels: usize,
+    pub(super) output_channels: usize,
+    /// Whether the output is of two passes.
+    pub(super) guided: bool,
+    pub(super) rows: usize,
+}
+
+impl Sizes {
+    pub(super) fn len(&self) -> usize {
+        self.pictures * self.elements
+    }
+
+    /// Numbers that one pass of the network says.
+    pub(super) fn pass_len(&self) -> usize {
+        self.len() / self.channels * self.output_channels
+    }
+
+    pub(super) fn output_len(&self) -> usize {
+        self.pass_len() * if self.guided { 2 } else { 1 }
+    }
+
+    pub(super) fn parameters(&self) -> Vec<u32> {
+        let Self { pictures, elements, channels, output_channels, guided, .. } = *self;
+        [pictures, elements, channels, output_channels, guided.into()].map(|n| n as u32).to_vec()
+    }
+
+    /// The network's prediction for an element, guided by a row's weight if it is of two passes (Ho & Salimans 2022,
+    /// eq. 6, whose w is the weight less 1).
+    pub(super) fn prediction<T: Real>(&self, output: &[T], element: usize, weight: T) -> T {
+        let at = place(element, self.channels, self.output_channels);
+        let conditional = output[at];
+        if !self.guided {
+            return conditional;
+        }
+        let unconditional = output[self.pass_len() + at];
+        unconditional + weight * (conditional - unconditional)
+    }
+}
+
 impl<T: Real> Twin<T> for Stage {
     fn twin(&self, io: &mut Bindings<T>) {
-        let (table, output, thresholds, given) = (io.read(0), io.read(1), io.read(2), io.read(3));
-        let (kept, x, step) = (io.write(4), io.write(5), io.step());
+        let (table, output, factors, thresholds, given) =
+            (io.read(0), io.read(1), io.read(2), io.read(3), io.read(4));
+        let (kept, x, step) = (io.write(5), io.write(6), io.step());
         let w = Weights::read(table, step.sampler_row as usize);
+        let sizes = self.sizes;
         for i in 0..x.len() {
-            let picture = i / self.elements;
-            let at = place(i, self.channels, self.output_channels);
-            let (before, out) = (x[i], output[at]);
+            let picture = i / sizes.elements;
+            let before = x[i];
+            let out = sizes.prediction(output, i, w[13]) * if self.rescaled { factors[picture] } else { T::one() };
+            // The conditional pass says it.
+            let of_variance = place(i, sizes.channels, sizes.output_channels) + sizes.channels;
             let mut x0 = w[0] * before + w[1] * out;
             // Comparisons leave NaN as it is; max and min would hide it.
             let clipped = |x0: T, range: T| if x0 > range { range } else if x0 < -range { -range } else { x0 };
@@ -143,16 +195,16 @@ impl<T: Real> Twin<T> for Stage {
                 } else {
                     let number = step.first_picture.wrapping_add(picture as u32);
                     let key = picture_key(step.seed, Purpose::ReverseNoise, number);
-                    normal(key, step.sampler_noise, i % self.elements)
+                    normal(key, step.sampler_noise, i % sizes.elements)
                 };
                 let deviation = match self.step.deviation {
                     Deviation::Fixed => w[10],
                     Deviation::Learned => {
-                        let variance = output[at + self.channels];
+                        let variance = output[of_variance];
                         // A NaN stays one.
                         if variance < w[11] { w[11].sqrt() } else { variance.sqrt() }
                     }
-                    Deviation::LearnedRange => (w[11] + w[12] * output[at + self.channels]).exp(),
+                    Deviation::LearnedRange => (w[11] + w[12] * output[of_variance]).exp(),
                 };
                 after += deviation * noise;
             }
@@ -172,37 +224,42 @@ impl Kernel for Stage {
             Clipping::Range(range) => (0, range),
             Clipping::Threshold => (1, f32::INFINITY),
         };
-        let sizes = [self.pictures, self.elements, self.channels, self.output_channels, history].map(|n| n as u32);
-        let choices = [thresholding, range.to_bits(), deviation as u32, self.noise_given.into()];
-        [&sizes[..], &choices].concat()
+        let rest = [history as u32, thresholding, range.to_bits(), deviation as u32, self.noise_given.into()];
+        [&self.sizes.parameters()[..], &rest, &[self.rescaled.into()]].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
-        let len = self.pictures * self.elements;
-        let table = Binding::read(self.rows * COLUMNS);
-        let output = Binding::read(self.pictures * self.elements / self.channels * self.output_channels);
-        let thresholds = if self.step.clipping == Clipping::Threshold { Binding::read(self.pictures) } else { table };
+        let Sizes { pictures, rows, .. } = self.sizes;
+        let len = self.sizes.len();
+        let table = Binding::read(rows * COLUMNS);
+        let for_each = |wanted: bool| if wanted { Binding::read(pictures) } else { table };
+        let (factors, thresholds) = (for_each(self.rescaled), for_each(self.step.clipping == Clipping::Threshold));
         let given = if self.noise_given { Binding::read(len) } else { table };
         let kept = Binding::update((self.step.history * len).max(1));
-        vec![table, output, thresholds, given, kept, Binding::update(len)]
+        vec![table, Binding::read(self.sizes.output_len()), factors, thresholds, given, kept, Binding::update(len)]
     }
     fn groups(&self) -> usize {
-        (self.pictures * self.elements.div_ceil(2)).div_ceil(256)
+        (self.sizes.pictures * self.sizes.elements.div_ceil(2)).div_ceil(256)
     }
 }
 
-/// The sizes of a stage: pictures, elements of each, channels, channels of the network's output, rows of the table.
-pub(super) fn sizes(op: &'static str, r: &Recorder, table: Value, output: Value, x: Value) -> Result<[usize; 5]> {
+/// The sizes of a stage, if they fit together.
+pub(super) fn sizes(op: &'static str, r: &Recorder, table: Value, output: Value, x: Value) -> Result<Sizes> {
     let wrong = || {
         let message = format!("table {:?}, output {:?}, x {:?} do not fit", r.shape(table), r.shape(output), r.shape(x));
         Error::Shape { op, message }
     };
-    let (&[rows, COLUMNS], &[pictures, height, width, channels], &[n, h, w, outputs]) =
+    let (&[rows, COLUMNS], &[pictures, height, width, channels], &[n, h, w, output_channels]) =
         (r.shape(table), r.shape(x), r.shape(output))
     else {
         return Err(wrong());
     };
-    let fits = [n, h, w] == [pictures, height, width] && (outputs == channels || outputs == 2 * channels);
-    if rows == 0 || channels == 0 || !fits { Err(wrong()) } else { Ok([pictures, height * width * channels, channels, outputs, rows]) }
+    let guided = n == 2 * pictures;
+    let fits = (guided || n == pictures) && [h, w] == [height, width];
+    let says = output_channels == channels || output_channels == 2 * channels;
+    if rows == 0 || channels == 0 || !fits || !says {
+        return Err(wrong());
+    }
+    Ok(Sizes { pictures, elements: height * width * channels, channels, output_channels, guided, rows })
 }
 
 /// Takes the stage of the step block's `sampler_row`.
@@ -210,19 +267,22 @@ pub(super) fn sizes(op: &'static str, r: &Recorder, table: Value, output: Value,
 /// # Errors
 /// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn sampler_step(r: &mut Recorder, step: SamplerStep, operands: Operands) -> Result<()> {
-    let Operands { table, output, thresholds, noise, kept, x } = operands;
-    let [pictures, elements, channels, output_channels, rows] = sizes("sampler_step", r, table, output, x)?;
+    let Operands { table, output, factors, thresholds, noise, kept, x } = operands;
+    let sizes = sizes("sampler_step", r, table, output, x)?;
     let wrong = |message: &str| Err(Error::Shape { op: "sampler_step", message: message.into() });
-    if step.deviation != Deviation::Fixed && output_channels != 2 * channels {
+    if step.deviation != Deviation::Fixed && sizes.output_channels != 2 * sizes.channels {
         return wrong("learned variances need twice as many output channels as the pictures have");
     }
     if noise.is_some_and(|noise| r.len(noise) != r.len(x)) {
         return wrong("as much noise as pictures is expected");
     }
     if thresholds.map_or(0, |thresholds| r.len(thresholds))
-        != if step.clipping == Clipping::Threshold { pictures } else { 0 }
+        != if step.clipping == Clipping::Threshold { sizes.pictures } else { 0 }
     {
         return wrong("a threshold for each picture is expected where x_0 is clipped to them");
+    }
+    if factors.is_some_and(|factors| !sizes.guided || r.len(factors) != sizes.pictures) {
+        return wrong("a factor for each picture is expected where guidance is rescaled");
     }
     if step.history > 2 || kept.map_or(0, |kept| r.len(kept)) != step.history * r.len(x) {
         return wrong("room for at most two stages' kept pictures is expected");
@@ -231,9 +291,9 @@ pub fn sampler_step(r: &mut Recorder, step: SamplerStep, operands: Operands) -> 
         Some(kept) => kept,
         None => r.f32(&[1]),
     };
-    let noise_given = noise.is_some();
-    let kernel = Stage { pictures, elements, channels, output_channels, rows, step, noise_given };
-    r.call(kernel, &[table, output, thresholds.unwrap_or(table), noise.unwrap_or(table), kept, x]);
+    let kernel = Stage { sizes, step, noise_given: noise.is_some(), rescaled: factors.is_some() };
+    let [factors, thresholds, noise] = [factors, thresholds, noise].map(|value| value.unwrap_or(table));
+    r.call(kernel, &[table, output, factors, thresholds, noise, kept, x]);
     Ok(())
 }
 
@@ -242,10 +302,20 @@ pub(super) fn at_row(row: u32) -> Step {
     Step { sampler_row: row, sampler_noise: 41, first_picture: 9, ..Step::seeded(3) }
 }
 
-/// Every way of clipping, learned variances, histories of 0 to 2, given and drawn noise and none, odd sizes.
+/// What a case's output is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Guided {
+    Pass,
+    Both,
+    Rescaled,
+}
+
+/// Every way of clipping, learned variances, histories of 0 to 2, given and drawn noise and none, one pass and two with and
+/// without rescaling, odd sizes.
 pub(super) fn cases() -> Vec<Case> {
     use Clipping::{None as Free, Range, Threshold};
     use Deviation::{Fixed, Learned, LearnedRange};
+    use Guided::{Both, Pass, Rescaled};
     // Predictions of the noise, of x_0, of v; all that there is; no noise.
     let [full, row] = [0.3, 0.0].map(|noise| Weights {
         x0_of: [1.6, -1.2],
@@ -254,6 +324,7 @@ pub(super) fn cases() -> Vec<Case> {
         kept_of: [0.9, -0.4, 0.6],
         noise,
         log_deviation: [-1.3, 0.8],
+        guidance: 2.5,
     });
     let rows = [
         Weights { x0_of: [0.0, 1.0], ..row },
@@ -265,23 +336,31 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     let table: Vec<f32> = rows.iter().flat_map(Weights::row).map(|value| value as f32).collect();
     let mut cases = Vec::new();
-    for (clipping, deviation, history, noise_given, row) in [
-        (Range(1.0), Fixed, 0, false, 1),
-        (Range(0.5), Fixed, 1, true, 2),
-        (Free, Fixed, 2, false, 2),
-        (Free, Fixed, 2, true, 3),
-        (Free, Fixed, 0, false, 0),
-        (Threshold, Fixed, 1, false, 1),
-        (Threshold, LearnedRange, 0, true, 1),
-        (Range(1.5), LearnedRange, 0, false, 2),
-        (Free, Learned, 2, true, 1),
-        (Range(1.0), Learned, 0, false, 0),
-        (Free, Learned, 0, false, 4),
+    for (clipping, deviation, history, noise_given, row, guidance) in [
+        (Range(1.0), Fixed, 0, false, 1, Pass),
+        (Range(0.5), Fixed, 1, true, 2, Pass),
+        (Free, Fixed, 2, false, 2, Pass),
+        (Free, Fixed, 2, true, 3, Pass),
+        (Free, Fixed, 0, false, 0, Pass),
+        (Threshold, Fixed, 1, false, 1, Pass),
+        (Threshold, LearnedRange, 0, true, 1, Pass),
+        (Range(1.5), LearnedRange, 0, false, 2, Pass),
+        (Free, Learned, 2, true, 1, Pass),
+        (Range(1.0), Learned, 0, false, 0, Pass),
+        (Free, Learned, 0, false, 4, Pass),
+        (Free, Fixed, 1, false, 2, Both),
+        (Threshold, LearnedRange, 0, false, 1, Both),
+        (Range(1.0), Learned, 2, true, 4, Rescaled),
+        (Range(0.5), Fixed, 0, false, 1, Rescaled),
     ] {
         let step = SamplerStep { clipping, deviation, history };
         for shape in [[3, 3, 5, 3], [2, 24, 25, 1]] {
+            let passes = if guidance == Pass { 1 } else { 2 };
             let source = if noise_given { "given" } else { "drawn" };
-            let name = format!("sampler_step/{clipping:?} {deviation:?} {history} kept, row {row} {source} {}", shape[0]);
+            let name = format!(
+                "sampler_step/{clipping:?} {deviation:?} {history} kept, row {row} {source} {guidance:?} {}",
+                shape[0]
+            );
             let [n, h, w, c] = shape;
             let outputs = if deviation == Fixed { c } else { 2 * c };
             // A learned variance is not negative.
@@ -289,17 +368,19 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(
                 Case::new(name)
                     .constant(&[rows.len(), COLUMNS], Fill::Floats(table.clone()))
-                    .constant(&[n, h, w, outputs], output)
+                    .constant(&[passes * n, h, w, outputs], output)
                     .constant(&[n], Fill::Uniform(0.5, 1.5))
                     .constant(&shape, Fill::Normal(1.0))
                     .constant(&[history.max(1) * n, h, w, c], Fill::Normal(1.0))
                     .constant(&shape, Fill::Normal(1.0))
+                    .constant(&[n], Fill::Uniform(0.4, 1.1))
                     .step(at_row(row))
                     .records(move |r, v| {
                         let kept = (history > 0).then_some(v[4]);
                         let operands = Operands {
                             table: v[0],
                             output: v[1],
+                            factors: (guidance == Rescaled).then_some(v[6]),
                             thresholds: (clipping == Threshold).then_some(v[2]),
                             noise: noise_given.then_some(v[3]),
                             kept,

@@ -73,8 +73,12 @@ pub struct UNetConfig {
     pub add_attention: bool,
     /// What is made of class labels; null is a table of embeddings if there are classes.
     pub class_embed_type: Option<ClassEmbedType>,
-    /// Classes, where the network is conditional.
+    /// Classes, where the network is conditional, with the one that stands for none.
     pub num_class_embeds: Option<usize>,
+    /// The class that stands for none, where the network was trained to predict without one; no key of diffusers', which
+    /// leaves it aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unconditional_class: Option<usize>,
     /// Timesteps that a learnt time embedding has vectors for.
     pub num_train_timesteps: Option<usize>,
 }
@@ -110,6 +114,7 @@ impl Default for UNetConfig {
             add_attention: true,
             class_embed_type: None,
             num_class_embeds: None,
+            unconditional_class: None,
             num_train_timesteps: None,
         }
     }
@@ -159,6 +164,26 @@ impl UNetConfig {
             Some(ClassEmbedType::Timestep) => Some(self.num_class_embeds.unwrap_or(self.timestep_bound())),
             Some(ClassEmbedType::Identity) => None,
         }
+    }
+
+    /// Classes that pictures can have: all but the one that stands for none.
+    pub fn real_classes(&self) -> Option<usize> {
+        self.classes().map(|classes| classes - usize::from(self.unconditional_class.is_some()))
+    }
+
+    /// The label of the n-th of these.
+    pub fn real_class(&self, n: usize) -> usize {
+        n + usize::from(self.unconditional_class.is_some_and(|unconditional| n >= unconditional))
+    }
+
+    /// The same network, with the name of the class that stands for none.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if it has no such class; `source` is named.
+    pub fn with_unconditional_class(&self, class: usize, source: &str) -> Result<Self> {
+        let config = Self { unconditional_class: Some(class), ..self.clone() };
+        config.check_unconditional_class(source)?;
+        Ok(config)
     }
 
     /// What timesteps are below.

@@ -95,6 +95,7 @@ impl UNetConfig {
             ));
         }
         self.check_time(source)?;
+        self.check_unconditional_class(source)?;
         let by_convolution = |block: &BlockType| match self.downsample_type {
             ResampleType::Resnet if block.attends() => false,
             _ => block.style() == BlockStyle::Plain,
@@ -114,6 +115,17 @@ impl UNetConfig {
             return wrong(format!("mid_block_scale_factor is {found}, expected a number other than 0"));
         }
         Ok(())
+    }
+
+    pub(super) fn check_unconditional_class(&self, source: &str) -> Result<()> {
+        let Some(class) = self.unconditional_class else { return Ok(()) };
+        let expected = match self.classes() {
+            None => "none, for the network has no classes".into(),
+            Some(1) => "none, for it is the network's only class".into(),
+            Some(classes) if class >= classes => format!("0 to {}", classes - 1),
+            Some(_) => return Ok(()),
+        };
+        Err(Error::input(format!("{source}: unconditional_class is {class}, expected {expected}")))
     }
 
     fn check_time(&self, source: &str) -> Result<()> {

@@ -6,8 +6,10 @@ use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use super::power_ema;
 use crate::checkpoint::WeightType;
 use crate::data::Fit;
+use crate::diffusers_config;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
+use crate::kernels::class_dropout::ClassDropout;
 use crate::nn::{BlockType, Recompute, SampleSize, UNetConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +41,9 @@ pub struct TrainingConfig {
     pub random_flip: bool,
     /// Whether the pictures' labels are learnt with them.
     pub class_conditional: bool,
+    /// How probable it is that a picture's label is replaced by the class that stands for none: Ho & Salimans 2022, p_uncond.
+    #[serde(serialize_with = "crate::decimal::shortest")]
+    pub class_dropout: f32,
     /// Optimiser steps in all.
     pub max_train_steps: usize,
     /// Pictures in a step, or in each of its micro-batches.
@@ -123,6 +128,7 @@ impl Default for TrainingConfig {
             pad_to_multiple: None,
             random_flip: false,
             class_conditional: false,
+            class_dropout: 0.0,
             max_train_steps: 10_000,
             train_batch_size: 64,
             gradient_accumulation_steps: 1,
@@ -198,6 +204,9 @@ impl TrainingConfig {
         if self.pad_to_multiple.is_some_and(|multiple| !(1..=4096).contains(&multiple)) {
             return wrong("pad_to_multiple", format!("{:?}", self.pad_to_multiple.unwrap_or(0)), "1 to 4096");
         }
+        if !(0.0..=1.0).contains(&self.class_dropout) {
+            return wrong("class_dropout", self.class_dropout.to_string(), "0 to 1");
+        }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
             return wrong("learning_rate", self.learning_rate.to_string(), "more than 0, at most 10");
         }
@@ -222,6 +231,14 @@ impl TrainingConfig {
             if self.ema_sigma_rel[..index].contains(sigma) {
                 return wrong("ema_sigma_rel", format!("{sigma} twice"), "each width once");
             }
+        }
+        if self.ema_snapshot_every > 0 && self.ema_sigma_rel.is_empty() {
+            let found = self.ema_snapshot_every.to_string();
+            return wrong(
+                "ema_snapshot_every",
+                found,
+                "0 without ema_sigma_rel (--ema-power), whose averages it stores",
+            );
         }
         for (key, value) in [("adam_epsilon", self.adam_epsilon), ("max_grad_norm", self.max_grad_norm)] {
             if !value.is_finite() || value <= 0.0 {
@@ -272,10 +289,10 @@ impl Tables {
     /// As [`parse`](Self::parse).
     pub fn parse_over(text: &str, source: &str, defaults: &TrainingConfig) -> Result<Self> {
         let wrong = |error: String| Error::input(format!("{source}: {}", error.trim().replace('\n', " ")));
-        let mut table: toml::Table =
-            toml::from_str(text).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|error| wrong(not_toml(text, &error)))?;
         let mut take = |name: &str| -> Result<Option<Value>> {
             let Some(value) = table.remove(name) else { return Ok(None) };
+            check_numbers(&value, name).map_err(wrong)?;
             let json = serde_json::to_value(value).map_err(|error| wrong(error.to_string()))?;
             Ok(Some(with_nulls(json)))
         };
@@ -288,16 +305,37 @@ impl Tables {
         let scheduler = scheduler.map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))).transpose()?;
         let training = match training {
             Some(json) => {
+                let name = name("training");
                 let mut all = serde_json::to_value(defaults).map_err(|error| wrong(error.to_string()))?;
-                match (&mut all, json) {
-                    (Value::Object(all), Value::Object(given)) => all.extend(given),
-                    (all, other) => *all = other,
+                if let Some(all) = all.as_object_mut() {
+                    all.extend(diffusers_config::keys_of(&json, "training", &name)?.clone());
                 }
-                serde_json::from_value(all).map_err(|error| wrong(format!("[training]: {error}")))?
+                diffusers_config::read_keys(diffusers_config::keys_of(&all, "training", &name)?, "[training]", &name)?
             }
             None => defaults.clone(),
         };
         Ok(Self { unet, scheduler, training })
+    }
+}
+
+/// What is wrong with the text, and in which line.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(String::new(), |before| format!(" in line {}", 1 + before.matches('\n').count()));
+    format!("not TOML{line}: {}", error.message())
+}
+
+/// Refuses NaN and infinities, which JSON would make nulls of; a bound may be minus infinity, and null is that.
+fn check_numbers(value: &toml::Value, key: &str) -> Result<(), String> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() && !key.ends_with("lambda_min_clipped") => {
+            Err(format!("{key} is {number}, expected a finite number"))
+        }
+        toml::Value::Array(all) => all.iter().try_for_each(|value| check_numbers(value, key)),
+        toml::Value::Table(all) => {
+            all.iter().try_for_each(|(inner, value)| check_numbers(value, &format!("[{key}]: {inner}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -345,6 +383,23 @@ impl RunConfig {
         self.training.weighting = Some(self.training.weighting_for(&self.scheduler));
         self.training.timestep_sampler = Some(self.training.timestep_sampler_for(&self.scheduler));
         self
+    }
+
+    /// How labels are dropped, where they are.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if the network has no class that stands for none.
+    pub fn class_dropout(&self) -> Result<Option<ClassDropout>> {
+        let probability = self.training.class_dropout;
+        let expected = match (self.unet.unconditional_class, self.unet.classes()) {
+            _ if probability == 0.0 => return Ok(None),
+            (Some(class), _) => return Ok(Some(ClassDropout { probability, unconditional: class as u32 })),
+            (None, None) => "--classes (class_conditional) with it".into(),
+            (None, Some(classes)) => {
+                format!("one that stands for no class (unconditional_class) beside the network's {classes} classes")
+            }
+        };
+        Err(Error::input(format!("training: class_dropout is {probability}, expected {expected}")))
     }
 
     /// Whether what is written of a run reads back as the run: it could not be continued otherwise.
@@ -412,6 +467,25 @@ mod tests {
             training: TrainingConfig { resolution: Some(32), ..TrainingConfig::default() },
         };
         assert_eq!(RunConfig::from_toml(&run.to_toml().unwrap(), "run").unwrap(), run);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, words) in [
+            ("[unet\n", &["line 1"][..]),
+            ("[training]\nfit = 5\n\nseed = = 2", &["line 4"]),
+            ("[training]\nresolution = \"x\"", &["[training]", "resolution", "\"x\""]),
+            ("[training]\nfit = \"x\"", &["[training]", "fit", "crop"]),
+            ("[training]\np2_k = nan", &["[training]: p2_k is NaN"]),
+            ("[scheduler]\ntrained_betas = [0.1, inf]", &["[scheduler]: trained_betas is inf"]),
+            ("[training]\nnone = 1", &["none", "no key of [training]"]),
+        ] {
+            let error = Tables::parse(text, "run.toml").unwrap_err().to_string();
+            assert!(error.starts_with("run.toml") && words.iter().all(|word| error.contains(word)), "{text}: {error}");
+        }
+        Tables::parse("[scheduler]\nlambda_min_clipped = -inf", "run.toml").unwrap();
+        let snapshots = TrainingConfig { ema_snapshot_every: 3, ..TrainingConfig::default() };
+        assert!(snapshots.validate().unwrap_err().to_string().contains("--ema-power"));
     }
 
     #[test]

@@ -180,10 +180,15 @@ impl Run {
             if dataset.labels.is_none() {
                 return Err(Error::input(format!("{}: no labels to learn classes from", dataset.name)));
             }
-            if dataset.classes() > classes {
-                let (name, found) = (&dataset.name, dataset.classes());
+            let (name, found) = (&dataset.name, dataset.classes());
+            if found > classes {
                 let key = if draws { "num_class_embeds is" } else { "the classifier's class_names are" };
                 return Err(Error::input(format!("{name}: {found} classes, {key} {classes}")));
+            }
+            if let Some(unconditional) = config.unet.unconditional_class.filter(|&class| class < found) {
+                return Err(Error::input(format!(
+                    "{name}: {found} classes, of which unconditional_class, {unconditional}, is one; expected {found} or more"
+                )));
             }
         }
         let sampler = match trainer.network() {
@@ -253,7 +258,7 @@ impl Run {
     }
 
     fn plans(&self) -> Vec<&Plan> {
-        self.trainer.plans().chain(self.sampler.as_ref().map(Sampler::plan)).collect()
+        self.trainer.plans().chain(self.sampler.iter().flat_map(Sampler::plans)).collect()
     }
 
     /// What the run was computed with before, if that was on this device.

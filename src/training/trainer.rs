@@ -8,6 +8,7 @@ use crate::device::{Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::accumulate::accumulate;
 use crate::kernels::adam::{Adam, OptimizerState, adam_step_over, bias_correction};
+use crate::kernels::class_dropout::class_dropout;
 use crate::kernels::ema::{ema_step_of_rate, ema_step_scaled};
 use crate::kernels::gradient_norm::gradient_norm;
 use crate::kernels::loss_scale;
@@ -124,7 +125,10 @@ impl Trainer {
         let objective = Objective::new(config, batch * training.gradient_accumulation_steps)?;
         let noised = objective.noise(&mut r, x0)?;
         let labels = Storage::u32("labels", batch * objective.copies());
-        let label_value = network.classes().map(|_| r.input(&labels, &[labels.len()]));
+        let mut label_value = network.classes().map(|_| r.input(&labels, &[labels.len()]));
+        if let (Some(before), Some(dropout)) = (label_value, config.class_dropout()?) {
+            label_value = Some(class_dropout(&mut r, before, batch, dropout)?);
+        }
         let mut net = Network {
             r: &mut r,
             parameters: network.parameters(),

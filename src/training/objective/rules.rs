@@ -62,14 +62,10 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
         _ => {}
     }
     let of_noise = matches!(scheduler.prediction_type, PredictionType::Epsilon | PredictionType::Score);
-    if matches!(objective, ObjectiveName::Vlb | ObjectiveName::Hybrid)
-        && of_noise
-        && let Some(t) = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0)
-    {
+    if of_noise && let Some(t) = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0) {
         return wrong(format!(
-            "objective {} has no value at timestep {t}, which is pure noise (rescale_betas_zero_snr): \
-             prediction_type {} says no x_0 of it; expected \"v_prediction\" or \"sample\"",
-            word(objective),
+            "timestep {t} is pure noise (a beta of 1, as jsd ends with, or rescale_betas_zero_snr): prediction_type {} says \
+             no x_0 of it, and nothing could be drawn; expected \"v_prediction\" or \"sample\"",
             word(scheduler.prediction_type)
         ));
     }
@@ -106,6 +102,7 @@ pub(super) fn check_classifier(config: &RunConfig) -> Result<()> {
         (training.objective == ObjectiveName::Simple, "objective", word(training.objective), "\"simple\""),
         (training.loss == LossName::L2, "loss", word(training.loss), "none: its loss is the cross-entropy"),
         (training.weighting.is_none_or(|given| given == own), "weighting", word(training.weighting), "none"),
+        (training.class_dropout == 0.0, "class_dropout", training.class_dropout.to_string(), "0"),
         (
             training.timestep_sampler != Some(TimestepSampler::Importance),
             "timestep_sampler",
@@ -138,7 +135,7 @@ pub(super) fn check_sliced(config: &RunConfig) -> Result<()> {
             training.timestep_sampler != Some(TimestepSampler::Importance),
             "timestep_sampler",
             word(training.timestep_sampler),
-            "another: its losses are negative too",
+            "\"uniform\", \"stratified\" or \"log_normal\": its losses are negative too",
         ),
         (training.precision == Precision::F32, "precision", word(training.precision), "\"f32\": it takes differences"),
         (unet.dropout == 0.0, "dropout", unet.dropout.to_string(), "0: it takes differences"),
