@@ -1,9 +1,10 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `eval`, `info`, `schedule`,
+//! The command line: `aquatint demo`, `train`, `train-classifier`, `sample`, `invert`, `predict`, `convert`, `ema`, `eval`, `judge`, `info`, `schedule`,
 //! `devices`, `check`, `bench`.
 
 mod bench;
 mod bound_table;
 mod check;
+mod class_labels;
 mod convert;
 mod demo;
 mod device;
@@ -11,8 +12,11 @@ mod devices;
 mod ema;
 mod eval;
 mod evaluate;
+mod flow;
 mod guidance;
 mod info;
+mod invert;
+mod judge;
 mod likelihood;
 mod model;
 mod noise;
@@ -23,8 +27,10 @@ mod progress;
 mod sample;
 mod sampling;
 mod schedule;
+mod step_flags;
 mod suggest_batch;
 mod train;
+mod train_classifier;
 
 use clap::{Parser, Subcommand};
 use output::note;
@@ -42,12 +48,15 @@ struct Cli {
 enum Command {
     Demo(demo::Demo),
     Train(train::Train),
+    TrainClassifier(train_classifier::TrainClassifier),
     Sample(sample::Sample),
+    Invert(invert::Invert),
     Predict(predict::Predict),
     Convert(convert::Convert),
     Ema(ema::Ema),
     #[command(visible_alias = "evaluate")]
     Eval(eval::Eval),
+    Judge(judge::Judge),
     Info(info::Info),
     Schedule(schedule::Schedule),
     Devices(devices::Devices),
@@ -60,11 +69,14 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(demo) => demo.run(),
         Command::Train(train) => train.run(),
+        Command::TrainClassifier(train) => train.run(),
         Command::Sample(sample) => sample.run(),
+        Command::Invert(invert) => invert.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
         Command::Ema(ema) => ema.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Judge(judge) => judge.run(),
         Command::Info(info) => info.run(),
         Command::Schedule(schedule) => schedule.run(),
         Command::Devices(devices) => devices.run(),

@@ -1,14 +1,15 @@
 //! `aquatint sample`
 
 use super::device::DeviceFlag;
+use super::flow;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::say;
 use super::progress::Progress;
-use super::sampling::SamplingFlags;
+use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{Chain, Request, Sampler, StepNoise};
+use crate::diffusion::{Chain, Direction, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
@@ -22,7 +23,12 @@ use std::process::ExitCode;
     aquatint sample runs/digits --sampler dpmpp-2m --steps 12 --out drawn\n  \
     aquatint sample runs/guided --guidance 3 --class 7 --out sevens\n  \
     aquatint sample runs/guided --guidance 5 --guidance-rescale 0.7 --guidance-interval 0.3,5 --out drawn\n  \
-    aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n\n\
+    aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n  \
+    aquatint sample runs/digits --sampler unipc --steps 8 --timesteps karras --out drawn\n  \
+    aquatint sample runs/digits --timesteps 10,15,25 --out drawn\n  \
+    aquatint sample runs/digits --sampler heun --steps 18 --s-churn 20 --s-tmin 0.05 --out drawn\n  \
+    aquatint sample runs/digits --sampler predictor-corrector --steps 200 --snr 0.16 --out drawn\n  \
+    aquatint sample runs/digits --sampler rk45 --tolerance 1e-4 --out drawn\n\n\
     --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
     kept, the rest is the other class's default.")]
 pub(super) struct Sample {
@@ -92,10 +98,14 @@ impl Sample {
         let mut model = read_model(&self.model)?;
         self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
-        let chain = self.sampling.chain(&model.scheduler, self.guidance.guidance()?)?;
-        chain.guidance().check_network(model.unet.config())?;
+        let way = self.sampling.way(&model.scheduler, self.guidance.guidance()?)?;
         let channels = model.unet.config().in_channels;
-        chain.check_channels(channels, model.unet.config().out_channels)?;
+        let mut draws = 0;
+        if let Way::Chain(chain) = &way {
+            chain.guidance().check_network(model.unet.config())?;
+            chain.check_channels(channels, model.unet.config().out_channels)?;
+            draws = chain.draws();
+        }
         let shape = [self.count, channels, height, width];
         let request = Request {
             count: self.count,
@@ -106,12 +116,19 @@ impl Sample {
                 classes => Some(classes.to_vec()),
             },
             initial_noise: self.init_noise.as_deref().map(|path| read_noise(path, &[], shape)).transpose()?,
-            step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[chain.draws()], shape)).transpose()?,
+            step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[draws], shape)).transpose()?,
             ..Request::default()
         };
         let mut device = self.device.open()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-        let drawn = draw(&model, chain, &mut *device, &self.device, &request, self.batch, [height, width])?;
+        let size = [height, width];
+        let drawn = match way {
+            Way::Chain(chain) => draw(&model, chain, &mut *device, &self.device, &request, self.batch, size)?,
+            Way::Flow(along, tolerance) => {
+                let to_pictures = (Direction::ToPictures, tolerance);
+                flow::follow(&model, &along, &mut *device, &self.device, &request, self.batch, size, to_pictures)?
+            }
+        };
 
         if let Some(path) = &self.tensors {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));

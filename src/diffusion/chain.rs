@@ -1,7 +1,9 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
 use super::point::Point;
-use super::samplers::{ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc};
+use super::samplers::{
+    ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc,
+};
 use super::sigmas::{Sigmas, karras};
 use super::timestep_choice::Timesteps;
 use super::{
@@ -145,6 +147,9 @@ impl Chain {
             SamplerName::StochasticHeun => reverse_sde::stochastic_heun(&plan),
             SamplerName::PredictorCorrector => predictor_corrector::stages(&plan),
             SamplerName::Langevin => langevin::stages(&plan),
+            SamplerName::Rk45 => {
+                Err(Error::input("rk45 has no chain: every picture takes steps of its own, which follow_flow takes"))
+            }
         }?;
         let ancestral = sampler == SamplerName::Ddpm;
         let deviation = match config.variance_type {

@@ -163,7 +163,9 @@ fn predictions(output: &[f32], elements: usize, channels: usize) -> Result<Vec<f
     }
     if output.len() != 2 * elements {
         let found = output.len();
-        return Err(Error::input(format!("{found} numbers predicted for {elements}, expected as many or twice as many")));
+        return Err(Error::input(format!(
+            "{found} numbers predicted for {elements}, expected as many or twice as many"
+        )));
     }
     Ok(output.chunks_exact(2 * channels).flat_map(|pixel| &pixel[..channels]).copied().collect())
 }

@@ -31,6 +31,8 @@ pub enum SamplerName {
     PredictorCorrector,
     /// Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1)
     Langevin,
+    /// The probability-flow ODE by Dormand & Prince's method (1980), with steps as long as --tolerance lets them be
+    Rk45,
 }
 
 impl SamplerName {
@@ -64,7 +66,7 @@ impl SamplerName {
             Self::UniPc => Some(SchedulerClass::UniPcMultistep),
             Self::Euler => Some(SchedulerClass::EulerDiscrete),
             Self::Heun => Some(SchedulerClass::HeunDiscrete),
-            Self::ReverseSde | Self::StochasticHeun | Self::PredictorCorrector | Self::Langevin => None,
+            Self::ReverseSde | Self::StochasticHeun | Self::PredictorCorrector | Self::Langevin | Self::Rk45 => None,
         }
     }
 
