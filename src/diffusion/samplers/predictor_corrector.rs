@@ -25,6 +25,10 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
             stages.push(Stage { draw: stages.len(), ..Stage::at(point, number, weights) });
         }
     }
+    // The picture's stage draws nothing.
+    if let Some(last) = stages.last_mut() {
+        last.draw = last.draw.saturating_sub(1);
+    }
     Ok(Stages { initial_deviation: plan.prior_deviation(&points[0]), ..Stages::new(stages) })
 }
 
