@@ -66,6 +66,10 @@ impl SamplingFlags {
         if let Some(way) = self.flow(scheduler, guidance)? {
             return Ok(way);
         }
+        let sampler = self.sampler.unwrap_or_else(|| SamplerName::of(scheduler.class));
+        if self.eta.is_some() && sampler != SamplerName::Ddim {
+            return Err(Error::input(format!("--eta is for ddim, the sampler is {}", sampler.name())));
+        }
         Chain::new(scheduler, self.options(guidance)).map(Way::Chain)
     }
 
