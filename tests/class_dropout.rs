@@ -188,6 +188,12 @@ fn flags_go_from_training_to_guided_samples() {
         let (done, said) = sample(model, flags);
         assert!(!done && words.iter().all(|word| said.contains(word)), "{flags:?}: {said}");
     }
+    // A class is added to a model that was trained without dropping.
+    let from = ["train", "--data", "digits", "--from", "plain", "--classes", "--class-dropout", "0.2", "--steps", "2"];
+    let (done, said) = aquatint(&[&from[..], &["--batch", "4", "--device", "cpu", "--out", "tuned"]].concat(), at);
+    assert!(done, "{said}");
+    let (done, said) = sample("tuned", &["--guidance", "2", "--class", "3"]);
+    assert!(done, "{said}");
     // A model of another program, whose last class is known to stand for none.
     assert!(sample("plain", &["--guidance", "3", "--unconditional-class", "9"]).0);
 }

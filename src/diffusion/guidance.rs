@@ -16,7 +16,7 @@ pub struct Guidance {
     /// phi of eq. 16).
     pub rescale: f64,
     /// The levels of noise / signal that are guided, above the first and up to the second; at others the conditional
-    /// prediction is taken (Kynkaanniemi et al. 2024, eq. 5). All are if there is none.
+    /// prediction is taken (Kynkaanniemi et al. 2024, section 3). All are if there is none.
     pub interval: Option<[f64; 2]>,
 }
 
