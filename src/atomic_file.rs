@@ -25,6 +25,30 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Re
     })
 }
 
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Whether a file of this name could be written, for work that is long before there is something to write.
+///
+/// # Errors
+/// [`Error::Input`] naming `path`, if its folder is missing, or it is a folder, a device or a pipe, which are nobody's to
+/// replace.
+pub fn check(path: &Path) -> Result<()> {
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let (name, folder) = (path.display(), folder_of(path));
+    if path.exists() && !path.is_file() {
+        return Err(Error::input(format!("{name}: is no ordinary file, and is not replaced")));
+    }
+    if !folder.is_dir() {
+        return Err(Error::input(format!("{name}: cannot be written: {} is not a folder", folder.display())));
+    }
+    Ok(())
+}
+
 const PREFIX: &str = ".aquatint-";
 const SUFFIX: &str = ".part";
 
@@ -33,22 +57,10 @@ const SUFFIX: &str = ".part";
 /// # Errors
 /// [`Error::Io`] or [`Error::Input`] naming `path`, or what `fill` says; what was at `path` before is then untouched.
 pub fn write_at(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    // What a link points to is replaced, not the link; a device or a pipe is nobody's to replace.
+    check(path)?;
+    // What a link points to is replaced, not the link.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    if path.exists() && !path.is_file() {
-        return Err(Error::input(format!("{}: is no ordinary file, and is not replaced", path.display())));
-    }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        return Err(Error::input(format!(
-            "{}: cannot be written: {} is not a folder",
-            path.display(),
-            folder.display()
-        )));
-    }
+    let folder = folder_of(path);
     // In the same folder, as a rename is only one step within one file system.
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);

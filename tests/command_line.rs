@@ -403,8 +403,10 @@ fn likelihoods() {
         "±",
         "fixed_small",
         "4 drawn",
-        "L_334 to L_666",
+        "L_11 to L_100",
         "stretch",
+        "8x8x1",
+        "an estimate",
     ] {
         assert!(table.contains(word), "no {word} in {table}");
     }
@@ -417,7 +419,7 @@ fn likelihoods() {
     assert!(number("standard_error") > 0.0 && object.get("ode").is_none());
     let errors = object["terms_standard_error"].as_array().unwrap();
     assert!(errors.len() == 999 && errors.iter().all(|error| error.as_f64().unwrap() > 0.0), "{errors:?}");
-    assert_eq!(object["terms_of_stretches"], serde_json::json!([[1, 333], [334, 666], [667, 999]]));
+    assert_eq!(object["terms_of_stretches"], serde_json::json!([[1, 10], [11, 100], [101, 999]]));
     assert!(fs::metadata(&plot).unwrap().len() > 1000);
     // Another batch, the same figures; the object alone on standard output.
     let again = read(&run(&["--bpd", "--timesteps", "4", "--batch", "3", "--json", "-"]));
@@ -435,9 +437,17 @@ fn likelihoods_that_cannot_be_measured() {
     refused(&[], &["--bpd", "--ode", "--real"]);
     refused(&["--bpd", "--data", "/no/such/place"], &["/no/such/place", "no such file"]);
     refused(&["--bpd", "--data", "digits", "--pictures", "1798"], &["--pictures", "1798", "1797", "digits"]);
-    refused(&["--bpd", "--data", "digits", "--pictures", "2", "--timesteps", "1"], &["1 timesteps", "2 to 1000"]);
+    refused(&["--bpd", "--data", "digits", "--pictures", "2", "--timesteps", "1"], &["1 drawn timesteps", "2 to 1000"]);
     refused(&["--ode", "--data", "digits", "--pictures", "2", "--rtol", "0"], &["tolerances of", "more than 0"]);
     refused(&["--bpd", "--data", "digits", "--batch", "0"], &["--batch"]);
+    // What is written is looked at first.
+    let (nowhere, folder) = ("/no/such/place/a.png", tempfile::tempdir().unwrap());
+    let [json, text] = ["a.json", "a.txt"].map(|name| folder.path().join(name));
+    refused(&["--bpd", "--data", "digits", "--json", nowhere], &[nowhere, "/no/such/place is not a folder"]);
+    refused(&["--bpd", "--data", "digits", "--plot", nowhere], &[nowhere, "is not a folder"]);
+    refused(&["--bpd", "--data", "digits", "--plot", path(&text)], &["a.txt", ".png"]);
+    refused(&["--bpd", "--data", "digits", "--plot", path(&json), "--json", path(&json)], &["--json and --plot"]);
+    assert!(!json.exists());
     let unlabelled = folder_of_pictures();
     refused(&["--bpd", "--data", path(unlabelled.path())], &["no labels", "classes"]);
     let zero = spoilt("scheduler/scheduler_config.json", |bytes| {

@@ -110,7 +110,8 @@ fn runs_keep_their_noise() {
     ] {
         let out = folder.path().join(flags[1..].join("-").replace(['/', ':'], "-"));
         let base = ["train", "--data", "digits", "--config", text(&config), "--batch", "2", "--out", text(&out)];
-        let train = |more: &[&str]| ok(&[&base[..], &["--device", "cpu"], &flags, more].concat());
+        // Of pure noise, where some of these end, v says what there is to say.
+        let train = |more: &[&str]| ok(&[&base[..], &["--device", "cpu", "--prediction", "v"], &flags, more].concat());
         train(&["--steps", "1"]);
         train(&["--steps", "2", "--resume"]);
         let scheduler = json_of(&out.join("scheduler/scheduler_config.json"));
@@ -131,6 +132,12 @@ fn runs_keep_their_noise() {
         assert!(pairs.into_iter().all(|(a, b)| close(a, b)), "{flags:?}");
         let other = ["train", "--resume", "--device", "cpu", "--out", text(&out), "--schedule", "laplace"];
         fails(&other, &["--schedule is laplace", "the run was started with"]);
+    }
+    let out = folder.path().join("none");
+    for flags in [&["--schedule", "jsd"][..], &["--zero-snr"], &["--zero-snr", "--prediction", "score"]] {
+        let base = ["train", "--data", "digits", "--config", text(&config), "--out", text(&out), "--device", "cpu"];
+        fails(&[&base[..], flags].concat(), &["timestep 999", "pure noise", "v_prediction"]);
+        assert!(!out.exists());
     }
     let out = folder.path().join("sigmoid");
     fails(&["train", "--resume", "--device", "cpu", "--out", text(&out), "--zero-snr"], &["--zero-snr"]);
@@ -176,6 +183,12 @@ fn runs_in_continuous_time() {
         assert!(drawn.join("sheet.png").is_file());
         let other = ["sample", text(&out), "-n", "2", "--sampler", "ddim", "--device", "cpu", "--out", text(&drawn)];
         fails(&other, &[class, "DDIMScheduler"]);
+        // Without its name, it is not taken for another.
+        let file = out.join("scheduler/scheduler_config.json");
+        let named = fs::read_to_string(&file).unwrap();
+        fs::write(&file, named.replace("_class_name", "_no_name")).unwrap();
+        fails(&other, &["_class_name is missing", "alone"]);
+        fs::write(&file, named).unwrap();
         fails(&["train", "--resume", "--device", "cpu", "--out", text(&out), "--schedule", "linear"], &["--schedule"]);
     }
 }

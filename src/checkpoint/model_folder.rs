@@ -46,7 +46,11 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 }
 
 fn scheduler(files: &ModelFiles) -> Result<Option<SchedulerConfig>> {
-    let read = |path: &PathBuf| SchedulerConfig::from_json(&read_json(path)?, &path.display().to_string());
+    let read = |path: &PathBuf| {
+        let (json, source) = (read_json(path)?, path.display().to_string());
+        SchedulerConfig::check_class(&json, &source)?;
+        SchedulerConfig::from_json(&json, &source)
+    };
     files.scheduler.as_ref().map(read).transpose()
 }
 

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 /// Writes a model with another average of a run's weights, or lists the averages that there are
 #[derive(clap::Args)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "Examples:\n  aquatint train --data photos/ --out runs/photos --ema 0.9999,0.999 --ema-power 0.05,0.10\n  \
     aquatint ema runs/photos\n  \
     aquatint ema runs/photos --decay 0.999 --out models/short\n  \
@@ -38,6 +39,9 @@ pub(super) struct Ema {
 
 impl Ema {
     pub(super) fn run(&self) -> Result<ExitCode> {
+        if !self.run.is_dir() {
+            return Err(Error::input(format!("{}: no such folder, expected that of a run", self.run.display())));
+        }
         let state = TrainingState::read(&self.run)?;
         let Some(out) = &self.out else {
             list(&state);
@@ -51,7 +55,7 @@ impl Ema {
                 note!("made of {} stored averages; its profile is {:.2} % off", made.stored, 100.0 * made.error);
                 if made.error > 0.1 {
                     note!(
-                        "note: that is far off; more snapshots (--ema-snapshot-every) or a wider --sigma-rel come closer"
+                        "note: that is far off; more snapshots (--ema-snapshot-every) or a --sigma-rel nearer to the run's come closer"
                     );
                 }
                 (made.weights, format!("the average of relative width {sigma}"))

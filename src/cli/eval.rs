@@ -5,12 +5,14 @@ use super::evaluate::PrecisionFlags;
 use super::likelihood::LikelihoodFlags;
 use crate::data::Fit;
 use crate::error::{Error, Result};
-use std::path::PathBuf;
+use crate::training::Tables;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Measures a model: the likelihood of pictures in bits per dimension, or precision and recall of what it draws
 #[derive(clap::Args)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "Examples:\n  aquatint eval demo/model --data digits:odd --bpd --json bound.json --plot terms.png\n  \
     aquatint eval demo/model --data digits:odd --bpd --ode --pictures 100 --timesteps 50\n  \
     aquatint eval demo/model --real digits:odd --train digits:even -n 898 --steps 100\n\n\
@@ -40,15 +42,26 @@ pub(super) struct Eval {
 /// What both kinds of measurements take.
 #[derive(clap::Args)]
 pub(super) struct Shared {
-    /// How pictures of another size are brought to the model's
-    #[arg(long, value_enum, default_value = "pad")]
-    pub(super) fit: Fit,
+    /// How pictures of another size are brought to the model's; if not given, as its run did, and pad without one
+    #[arg(long, value_enum)]
+    fit: Option<Fit>,
     /// Seed of the noise
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     pub(super) seed: u64,
     /// Pictures at a time
     #[arg(long, default_value_t = 64, value_name = "N")]
     pub(super) batch: usize,
+}
+
+impl Shared {
+    /// How pictures are brought to a model's size: a run's `config.toml` says what it was trained on.
+    pub(super) fn fit(&self, model: &Path) -> Fit {
+        let of_run = || {
+            let text = std::fs::read_to_string(model.join("config.toml")).ok()?;
+            Some(Tables::parse(&text, "config.toml").ok()?.training.fit)
+        };
+        self.fit.or_else(of_run).unwrap_or(Fit::Pad)
+    }
 }
 
 impl Eval {

@@ -22,16 +22,16 @@ pub(super) struct PrecisionFlags {
     #[arg(long, value_name = "DATA")]
     pub(super) real: Option<String>,
     /// The pictures that it was trained on
-    #[arg(long, value_name = "DATA", requires = "real")]
+    #[arg(long, value_name = "DATA", requires = "real", conflicts_with_all = ["bpd", "ode"])]
     train: Option<String>,
     /// Pictures to draw, and real ones to compare with
-    #[arg(short = 'n', long = "count", default_value_t = 898, value_name = "N", requires = "real")]
+    #[arg(short = 'n', long = "count", default_value_t = 898, value_name = "N", requires = "real", conflicts_with_all = ["bpd", "ode"])]
     count: usize,
     /// Neighbours that make the balls
-    #[arg(short = 'k', long, default_value_t = 3, value_name = "K", requires = "real")]
+    #[arg(short = 'k', long, default_value_t = 3, value_name = "K", requires = "real", conflicts_with_all = ["bpd", "ode"])]
     neighbours: usize,
     /// Sampling steps
-    #[arg(long, default_value_t = 100, value_name = "K", requires = "real")]
+    #[arg(long, default_value_t = 100, value_name = "K", requires = "real", conflicts_with_all = ["bpd", "ode"])]
     steps: usize,
 }
 
@@ -84,7 +84,8 @@ impl PrecisionFlags {
         let (drawn, [height, width, channels]) = self.drawn(model, shared, flag)?;
         let open = |spec: &str| -> Result<Dataset> {
             let size = (height == width).then_some(height);
-            let options = Options { image_size: size, fit: shared.fit, grayscale: Some(channels == 1), multiple_of: 1 };
+            let options =
+                Options { image_size: size, fit: shared.fit(model), grayscale: Some(channels == 1), multiple_of: 1 };
             let dataset = Dataset::open(spec, &options)?;
             if dataset.shape() != [height, width, channels] {
                 let found = dataset.shape();

@@ -4,8 +4,9 @@ use super::bound_table::{say_bound, say_line, stretches_of_terms};
 use super::device::DeviceFlag;
 use super::eval::Shared;
 use super::model::read_model;
-use super::output::{note, say};
+use super::output::{check_png, note, say};
 use super::progress::Progress;
+use crate::atomic_file;
 use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Options};
 use crate::device::Device;
@@ -75,6 +76,12 @@ impl LikelihoodFlags {
             return Err(Error::input("--data is missing: digits, IDX files or a folder"));
         };
         let source = path.display().to_string();
+        let numbers = self.json.as_deref().filter(|path| *path != Path::new("-"));
+        numbers.map_or(Ok(()), atomic_file::check)?;
+        if self.plot.is_some() && self.plot.as_deref() == numbers {
+            return Err(Error::input("--json and --plot name one file, expected two"));
+        }
+        self.plot.as_deref().map_or(Ok(()), check_png)?;
         let model = read_model(path)?;
         let config = model.unet.config();
         let scheduler = &model.scheduler;
@@ -96,7 +103,7 @@ impl LikelihoodFlags {
         if self.bpd && scheduler.class != SchedulerClass::Ddpm {
             note!("{source}: the bound is that of ancestral sampling with the noise of its {}", scheduler.class.name());
         }
-        let (pictures, size) = self.pictures(data, config, shared, &source)?;
+        let (pictures, size) = self.pictures(data, config, shared, path)?;
         let mut device = flag.open()?;
         let work = Work { model: &model, size, batch: shared.batch, flag };
         let mut measured = Measured { bound: None, ode: None };
@@ -115,9 +122,13 @@ impl LikelihoodFlags {
             Some(path) if path == Path::new("-") => say!("{object}"),
             other => {
                 if let Some(path) = other {
-                    crate::atomic_file::write(path, format!("{object:#}\n").as_bytes())?;
+                    atomic_file::write(path, format!("{object:#}\n").as_bytes())?;
                 }
-                self.say(&measured, scheduler, runs, pictures.len(), data);
+                let [height, width] = size;
+                let fit = serde_json::to_value(shared.fit(path)).unwrap_or_default();
+                let (count, channels) = (pictures.len(), config.in_channels);
+                say!("{count} pictures of {data} as {height}x{width}x{channels} (fit {fit}), in bits/dim");
+                self.say(&measured, scheduler, runs);
             }
         }
         if let (Some(path), Some(bound)) = (&self.plot, &measured.bound) {
@@ -133,13 +144,14 @@ impl LikelihoodFlags {
         data: &str,
         config: &UNetConfig,
         shared: &Shared,
-        source: &str,
+        path: &Path,
     ) -> Result<(LevelPictures, [usize; 2])> {
+        let source = path.display();
         let channels = config.in_channels;
         let own = config.sample_size.map(SampleSize::height_width);
         let options = Options {
             image_size: own.filter(|[height, width]| height == width).map(|[side, _]| side),
-            fit: shared.fit,
+            fit: shared.fit(path),
             grayscale: Some(channels == 1),
             multiple_of: if own.is_some() { 1 } else { config.size_multiple() },
         };
@@ -214,8 +226,7 @@ impl LikelihoodFlags {
         Value::Object(object)
     }
 
-    fn say(&self, measured: &Measured, scheduler: &SchedulerConfig, runs: usize, pictures: usize, data: &str) {
-        say!("{pictures} pictures of {data}, in bits/dim");
+    fn say(&self, measured: &Measured, scheduler: &SchedulerConfig, runs: usize) {
         if let Some(bound) = &measured.bound {
             say_bound(bound, scheduler.num_train_timesteps);
         }
@@ -235,7 +246,10 @@ impl LikelihoodFlags {
                 "total: the bound of ancestral sampling at {at} {} timesteps, variances {variances}, {clipping}:",
                 scheduler.num_train_timesteps
             );
-            say!("  no less than the pictures' negative log-likelihood");
+            match runs == scheduler.num_train_timesteps {
+                true => say!("  no less than the pictures' negative log-likelihood"),
+                false => say!("  an estimate of it; the more timesteps and pictures, the surer its standard error"),
+            }
         }
         if let Some(ode) = &measured.ode {
             let runs = ode.function_evaluations;
@@ -263,7 +277,8 @@ impl Work<'_> {
         pictures: &LevelPictures,
         options: &BoundOptions,
     ) -> Result<Bound> {
-        let forward = Forward::new(&self.model.unet, self.batch, self.size)?;
+        let runs = pictures.len().saturating_mul(options.timesteps.unwrap_or(process.timesteps()));
+        let forward = Forward::new(&self.model.unet, self.batch.min(runs), self.size)?;
         self.on(device, &forward, |mut network| {
             let mut progress: Option<Progress> = None;
             let found = bound(process, &mut network, pictures, options, &mut |done, all| {

@@ -72,6 +72,9 @@ impl FromStr for Noise {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("file:") {
+            if path.is_empty() {
+                return Err("expected a file of betas after file:".into());
+            }
             return Ok(Self::File(path.into()));
         }
         if let Ok(continuous) = Continuous::from_str(text, false) {

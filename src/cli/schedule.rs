@@ -2,9 +2,9 @@
 
 use super::model::note_default_scheduler;
 use super::noise::Noise;
-use super::output::{note, say};
+use super::output::{check_png, note, say};
 use crate::checkpoint::ModelFolder;
-use crate::diffusion::{NoiseSchedule, SchedulerConfig};
+use crate::diffusion::{BetaSchedule, NoiseSchedule, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::pictures::{PlottedSchedule, schedule_plot};
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 /// Prints and plots noise schedules: betas, alphas_cumprod, signal-to-noise ratios, posterior variances
 #[derive(clap::Args)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "Examples:\n  aquatint schedule\n  aquatint schedule linear cosine sigmoid --plot schedules.png\n  \
     aquatint schedule runs/digits file:betas.txt --json\n\n\
     Timesteps are counted from 0, as files and networks count them; SNR is alphas_cumprod / (1 - alphas_cumprod), and \
@@ -24,9 +25,9 @@ pub(super) struct Schedule {
     /// with a number on each line, or a JSON list), or models, whose own noise it is
     #[arg(default_values = ["linear", "cosine"], value_name = "SCHEDULE|MODEL")]
     schedules: Vec<String>,
-    /// Timesteps of the schedules that are named
-    #[arg(long, default_value_t = 1000, value_name = "T")]
-    timesteps: usize,
+    /// Timesteps of the schedules that are named; 1000 if not given
+    #[arg(long, value_name = "T")]
+    timesteps: Option<usize>,
     /// First beta of the schedules that go from one to another
     #[arg(long, value_name = "BETA")]
     beta_start: Option<f32>,
@@ -57,6 +58,8 @@ struct Told {
 
 impl Schedule {
     pub(super) fn run(&self) -> Result<ExitCode> {
+        self.plot.as_deref().map_or(Ok(()), check_png)?;
+        self.check_flags()?;
         let all = self.schedules.iter().map(|name| self.told(name)).collect::<Result<Vec<_>>>()?;
         if self.json {
             let all: Vec<Value> = all.iter().map(Told::json).collect();
@@ -74,6 +77,27 @@ impl Schedule {
             note!("{}: {} schedules", path.display(), all.len());
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Refuses flags that none of the schedules looks at.
+    fn check_flags(&self) -> Result<()> {
+        let named = || self.schedules.iter().filter_map(|name| name.parse::<Noise>().ok());
+        let grows = |noise: &Noise, with_start: bool| match noise {
+            Noise::Named(BetaSchedule::Constant) => !with_start,
+            Noise::Named(BetaSchedule::Linear | BetaSchedule::ScaledLinear | BetaSchedule::Sigmoid) => true,
+            _ => false,
+        };
+        let rules = [
+            ("--timesteps", self.timesteps.is_some(), named().any(|noise| matches!(noise, Noise::Named(_)))),
+            ("--beta-start", self.beta_start.is_some(), named().any(|noise| grows(&noise, true))),
+            ("--beta-end", self.beta_end.is_some(), named().any(|noise| grows(&noise, false))),
+        ];
+        match rules.into_iter().find(|(_, given, used)| *given && !used) {
+            Some((flag, ..)) => {
+                Err(Error::input(format!("{flag}: no schedule of {} has it", self.schedules.join(", "))))
+            }
+            None => Ok(()),
+        }
     }
 
     fn told(&self, name: &str) -> Result<Told> {
@@ -96,9 +120,13 @@ impl Schedule {
 
     /// What the flags say of the schedules that are named.
     fn bare(&self) -> Result<SchedulerConfig> {
-        let mut keys = json!({ "num_train_timesteps": self.timesteps, "beta_schedule": "squaredcos_cap_v2" });
+        let mut keys =
+            json!({ "num_train_timesteps": self.timesteps.unwrap_or(1000), "beta_schedule": "squaredcos_cap_v2" });
         for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
             if let Some(beta) = beta {
+                if !beta.is_finite() {
+                    return Err(Error::input(format!("{key} is {beta}, expected a number")));
+                }
                 keys[key] = json!(beta);
             }
         }

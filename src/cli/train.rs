@@ -22,7 +22,9 @@ use std::time::Instant;
 
 /// Trains a model on pictures; the run's folder is a diffusers model folder
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
+#[command(
+    allow_negative_numbers = true,
+    after_help = "Examples:\n  aquatint train --data digits --out runs/digits --steps 2000\n  \
     aquatint train --data photos/ --image-size 64 --flip --out runs/photos --device gpu\n  \
     aquatint train --out runs/photos --resume --steps 50000\n  \
     aquatint train --data photos/ --batch 16 --accumulate 8 --out runs/large-steps\n  \
@@ -34,7 +36,8 @@ use std::time::Instant;
     aquatint train --data photos/ --out runs/hybrid --schedule cosine --objective hybrid --variance learned-range\n  \
     aquatint train --data photos/ --out runs/vlb --objective vlb --variance learned-range \\\n      \
     --timestep-sampler importance\n  \
-    aquatint train --data photos/ --out runs/sliced --schedule ncsn --objective sliced")]
+    aquatint train --data photos/ --out runs/sliced --schedule ncsn --objective sliced"
+)]
 pub(super) struct Train {
     /// digits, digits:even, digits:odd, IDX files (MNIST and relatives) or a folder of PNG and JPEG pictures
     #[arg(long, value_name = "DATA")]
@@ -382,9 +385,12 @@ impl Train {
                 Some(scheduler) => self.scheduler(scheduler)? == config.scheduler,
                 None => true,
             };
-            if !same_unet || !same_scheduler || !same_rest {
+            let tables = [(same_unet, "[unet]"), (same_scheduler, "[scheduler]"), (same_rest, "[training]")];
+            if let Some((_, table)) = tables.into_iter().find(|(same, _)| !same) {
                 let path = path.display();
-                return Err(Error::input(format!("--resume: {path} differs from what the run was started with")));
+                return Err(Error::input(format!(
+                    "--resume: {table} of {path}, with the flags, differs from what the run was started with"
+                )));
             }
         }
         differs("--data", self.data.as_ref(), &t.dataset)?;

@@ -221,8 +221,14 @@ impl Plan<'_> {
         if signal == 0.0 && matches!(prediction, PredictionType::Epsilon | PredictionType::Score) {
             let prediction = serde_json::to_value(prediction).unwrap_or_default();
             return Error::input(format!(
-                "{class}: timestep {timestep} is pure noise (rescale_betas_zero_snr, or a last beta of 1), of which \
+                "{class}: timestep {timestep} is pure noise (a beta of 1, or rescale_betas_zero_snr), of which \
                  prediction_type {prediction} says no x_0; expected steps or a timestep_spacing that leave it out"
+            ));
+        }
+        if signal == 0.0 {
+            return Error::input(format!(
+                "{class}: timestep {timestep} is pure noise, and so is the one that a step goes to; expected betas of which \
+                 the last alone is 1"
             ));
         }
         let steps = self.steps;

@@ -5,6 +5,7 @@ use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use super::power_ema;
 use crate::checkpoint::WeightType;
 use crate::data::Fit;
+use crate::diffusers_config;
 use crate::diffusion::SchedulerConfig;
 use crate::error::{Error, Result};
 use crate::kernels::class_dropout::ClassDropout;
@@ -226,6 +227,14 @@ impl TrainingConfig {
                 return wrong("ema_sigma_rel", format!("{sigma} twice"), "each width once");
             }
         }
+        if self.ema_snapshot_every > 0 && self.ema_sigma_rel.is_empty() {
+            let found = self.ema_snapshot_every.to_string();
+            return wrong(
+                "ema_snapshot_every",
+                found,
+                "0 without ema_sigma_rel (--ema-power), whose averages it stores",
+            );
+        }
         for (key, value) in [("adam_epsilon", self.adam_epsilon), ("max_grad_norm", self.max_grad_norm)] {
             if !value.is_finite() || value <= 0.0 {
                 return wrong(key, value.to_string(), "more than 0, and finite");
@@ -267,10 +276,10 @@ impl Tables {
     /// [`Input`](Error::Input) naming the file and the key.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
         let wrong = |error: String| Error::input(format!("{source}: {}", error.trim().replace('\n', " ")));
-        let mut table: toml::Table =
-            toml::from_str(text).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|error| wrong(not_toml(text, &error)))?;
         let mut take = |name: &str| -> Result<Option<Value>> {
             let Some(value) = table.remove(name) else { return Ok(None) };
+            check_numbers(&value, name).map_err(wrong)?;
             let json = serde_json::to_value(value).map_err(|error| wrong(error.to_string()))?;
             Ok(Some(with_nulls(json)))
         };
@@ -282,10 +291,34 @@ impl Tables {
         let unet = unet.map(|json| UNetConfig::from_json(&json, &name("unet"))).transpose()?;
         let scheduler = scheduler.map(|json| SchedulerConfig::from_json(&json, &name("scheduler"))).transpose()?;
         let training = match training {
-            Some(json) => serde_json::from_value(json).map_err(|error| wrong(format!("[training]: {error}")))?,
+            Some(json) => {
+                let name = name("training");
+                diffusers_config::read_keys(diffusers_config::keys_of(&json, "training", &name)?, "[training]", &name)?
+            }
             None => TrainingConfig::default(),
         };
         Ok(Self { unet, scheduler, training })
+    }
+}
+
+/// What is wrong with the text, and in which line.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(String::new(), |before| format!(" in line {}", 1 + before.matches('\n').count()));
+    format!("not TOML{line}: {}", error.message())
+}
+
+/// Refuses NaN and infinities, which JSON would make nulls of; a bound may be minus infinity, and null is that.
+fn check_numbers(value: &toml::Value, key: &str) -> Result<(), String> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() && !key.ends_with("lambda_min_clipped") => {
+            Err(format!("{key} is {number}, expected a finite number"))
+        }
+        toml::Value::Array(all) => all.iter().try_for_each(|value| check_numbers(value, key)),
+        toml::Value::Table(all) => {
+            all.iter().try_for_each(|(inner, value)| check_numbers(value, &format!("[{key}]: {inner}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -417,6 +450,25 @@ mod tests {
             training: TrainingConfig { resolution: Some(32), ..TrainingConfig::default() },
         };
         assert_eq!(RunConfig::from_toml(&run.to_toml().unwrap(), "run").unwrap(), run);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, words) in [
+            ("[unet\n", &["line 1"][..]),
+            ("[training]\nfit = 5\n\nseed = = 2", &["line 4"]),
+            ("[training]\nresolution = \"x\"", &["[training]", "resolution", "\"x\""]),
+            ("[training]\nfit = \"x\"", &["[training]", "fit", "crop"]),
+            ("[training]\np2_k = nan", &["[training]: p2_k is NaN"]),
+            ("[scheduler]\ntrained_betas = [0.1, inf]", &["[scheduler]: trained_betas is inf"]),
+            ("[training]\nnone = 1", &["none", "no key of [training]"]),
+        ] {
+            let error = Tables::parse(text, "run.toml").unwrap_err().to_string();
+            assert!(error.starts_with("run.toml") && words.iter().all(|word| error.contains(word)), "{text}: {error}");
+        }
+        Tables::parse("[scheduler]\nlambda_min_clipped = -inf", "run.toml").unwrap();
+        let snapshots = TrainingConfig { ema_snapshot_every: 3, ..TrainingConfig::default() };
+        assert!(snapshots.validate().unwrap_err().to_string().contains("--ema-power"));
     }
 
     #[test]

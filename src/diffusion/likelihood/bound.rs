@@ -12,7 +12,9 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BoundOptions {
     /// Runs of the network for each picture, at least 2: one at the first timestep, the others at one timestep each of as
-    /// many stretches of the rest, drawn for each picture. All timesteps if not given.
+    /// many stretches of the rest, drawn for each picture. Terms fall about as 1 / t: stretches grow with t, and within
+    /// one a timestep is drawn evenly on the scale of logarithms, and divided by how often it is. All timesteps if not
+    /// given.
     pub timesteps: Option<usize>,
     /// Makes x_t, and the timesteps that are drawn.
     pub seed: u64,
@@ -47,14 +49,31 @@ struct Item {
     picture: usize,
     stretch: usize,
     t: usize,
+    /// What the term is multiplied by, so that its mean over the draws is the mean of the stretch.
+    correction: f64,
 }
 
-/// Timesteps of which each picture takes one: the first alone, and the others in stretches as equal as can be.
+/// Timesteps of which each picture takes one: the first alone, and the others in stretches as equal as can be on the
+/// scale of logarithms.
 fn stretches(timesteps: usize, runs: usize) -> Vec<Range<usize>> {
     let rest = timesteps - 1;
     let parts = (runs - 1).min(rest);
-    let end = |part: usize| 1 + (rest * part).checked_div(parts).unwrap_or(0);
+    // None is empty: the first ones are single.
+    let end = |part: usize| 1 + part.max((rest as f64).powf(part as f64 / parts.max(1) as f64).round() as usize);
+    let end = |part: usize| if part == 0 { 1 } else { end(part) };
     std::iter::once(0..1).chain((0..parts).map(|part| end(part)..end(part + 1))).collect()
+}
+
+/// A timestep of a stretch that does not begin with 0, for a number in [0, 1), evenly on the scale of logarithms; and one
+/// over the probability of it, times that of all being drawn alike.
+fn draw(Range { start, end }: Range<usize>, drawn: f64) -> (usize, f64) {
+    if end - start == 1 {
+        return (start, 1.0);
+    }
+    let all = (end as f64 / start as f64).ln();
+    let t = ((start as f64 * (drawn * all).exp()) as usize).clamp(start, end - 1);
+    let probability = (1.0 / t as f64).ln_1p() / all;
+    (t, 1.0 / (probability * (end - start) as f64))
 }
 
 /// The bound of the pictures. `watch` is told how many of how many runs of the network are done.
@@ -71,7 +90,7 @@ pub fn bound(
     let timesteps = process.timesteps();
     let runs = options.timesteps.unwrap_or(timesteps);
     if !(2.min(timesteps)..=timesteps).contains(&runs) {
-        return Err(Error::input(format!("{runs} timesteps, expected {} to {timesteps}", 2.min(timesteps))));
+        return Err(Error::input(format!("{runs} drawn timesteps, expected {} to {timesteps}", 2.min(timesteps))));
     }
     let (elements, channels) = (pictures.elements(), pictures.channels());
     let bits = |nats: f64| nats / (elements as f64 * LN_2);
@@ -82,7 +101,8 @@ pub fn bound(
         let Range { start, end } = stretches[stretch];
         let key = picture_key(seed, Purpose::EvaluationTimestep, pictures.number(picture));
         let drawn: f64 = uniform(threefry2x32(key, [0, stretch as u32])[0]);
-        Item { picture, stretch, t: start + (drawn * (end - start) as f64) as usize }
+        let (t, correction) = draw(start..end, drawn);
+        Item { picture, stretch, t, correction }
     };
     // By picture and stretch: the bits of the stretch's timestep.
     let mut found = Vec::with_capacity(pictures.len() * stretches.len());
@@ -107,7 +127,7 @@ pub fn bound(
             .map(|((item, x_t), output)| {
                 let nats = process.term(item.t, pictures.levels(item.picture), x_t, output, channels)?;
                 if nats.is_finite() {
-                    return Ok(bits(nats));
+                    return Ok(item.correction * bits(nats));
                 }
                 let t = item.t;
                 Err(Error::input(format!("the network's output at timestep {t} is not finite, or its variance is not")))
@@ -146,7 +166,7 @@ pub fn bound(
 
 #[cfg(test)]
 mod tests {
-    use super::stretches;
+    use super::{draw, stretches};
 
     #[test]
     fn stretches_are_all_timesteps_once() {
@@ -154,8 +174,22 @@ mod tests {
             let all = stretches(timesteps, runs);
             assert_eq!(all.len(), runs);
             assert_eq!(all.iter().cloned().flatten().collect::<Vec<_>>(), (0..timesteps).collect::<Vec<_>>());
-            let lengths = || all[1..].iter().map(std::ops::Range::len);
-            assert!(lengths().max().unwrap_or(0) <= lengths().min().unwrap_or(0) + 1, "{all:?}");
+            assert!(all.iter().all(|stretch| !stretch.is_empty()), "{all:?}");
+            let grows = all.windows(2).all(|pair| pair[1].len() + 1 >= pair[0].len());
+            assert!(grows, "{all:?}");
+        }
+    }
+
+    /// Every timestep is drawn, and corrected so that the mean over draws is that of the stretch.
+    #[test]
+    fn draws_are_unbiased() {
+        for stretch in [1..2, 1..7, 3..5, 40..90, 1..1000] {
+            let terms = |t: usize| (t as f64).sin() + 2.0;
+            let draws = 400_000;
+            let all = (0..draws).map(|i| draw(stretch.clone(), (i as f64 + 0.5) / draws as f64));
+            let mean = all.map(|(t, correction)| correction * terms(t)).sum::<f64>() / draws as f64;
+            let expected = stretch.clone().map(terms).sum::<f64>() / stretch.len() as f64;
+            assert!((mean / expected - 1.0).abs() < 2e-3, "{stretch:?}: {mean}, {expected}");
         }
     }
 }

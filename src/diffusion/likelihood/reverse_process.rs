@@ -3,7 +3,7 @@
 
 use super::predictor::prediction_and_variance;
 use super::{Decoder, prior_divergence};
-use crate::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig, VarianceType};
+use crate::diffusion::{NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
 use crate::kernels::schedule_tables::{Table, tables_of_betas};
@@ -27,6 +27,8 @@ pub struct ReverseProcess {
     transitions: Vec<Transition>,
     threshold: Option<DynamicThreshold>,
     learned_variances: bool,
+    /// A network that says variances is not asked for them: ancestral sampling would refuse it, other classes do not look.
+    may_leave_variances: bool,
 }
 
 impl ReverseProcess {
@@ -62,7 +64,13 @@ impl ReverseProcess {
         let tables = tables_of_betas(&schedule.betas);
         let at = |table: Table, t: usize| tables[table as usize * timesteps + t];
         let transitions = (0..timesteps).map(|t| Transition::new(bound, timesteps, t, at)).collect();
-        Ok(Self { schedule, transitions, threshold, learned_variances: variance.is_learned() })
+        Ok(Self {
+            schedule,
+            transitions,
+            threshold,
+            learned_variances: variance.is_learned(),
+            may_leave_variances: config.class != SchedulerClass::Ddpm,
+        })
     }
 
     /// Its noise.
@@ -83,6 +91,9 @@ impl ReverseProcess {
     pub fn check_channels(&self, inputs: usize, outputs: usize) -> Result<()> {
         let expected = match (self.learned_variances, outputs == 2 * inputs) {
             (true, false) => "twice as many output channels, for variance_type says that variances are learned",
+            (false, true) if !self.may_leave_variances => {
+                "a variance_type of \"learned\" or \"learned_range\" with that"
+            }
             (false, false) if outputs != inputs => "as many of each, or twice as many output channels",
             _ => return Ok(()),
         };

@@ -68,6 +68,26 @@ impl SchedulerConfig {
         Self::of_class(class, own, source)
     }
 
+    /// Whether a file that names no class can be one of [`SchedulerClass::Ddpm`], which diffusers' first versions have
+    /// written without a name.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) naming a key that only classes in continuous time have.
+    pub fn check_class(json: &Value, source: &str) -> Result<()> {
+        let object = diffusers_config::keys_of(json, "a scheduler", source)?;
+        if object.contains_key("_class_name") {
+            return Ok(());
+        }
+        let of_steps = |key: &str| SchedulerClass::ALL.into_iter().any(|class| class.keys().contains(&key));
+        let of = |key: &str| SchedulerClass::CONTINUOUS.into_iter().find(|class| class.keys().contains(&key));
+        match object.keys().find_map(|key| of(key).filter(|_| !of_steps(key)).map(|class| (key, class.name()))) {
+            Some((key, class)) => {
+                Err(Error::input(format!("{source}: _class_name is missing, and {key} is a key of {class} alone")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A class's defaults with these values laid over them.
     fn of_class(class: SchedulerClass, given: Map<String, Value>, source: &str) -> Result<Self> {
         let mut all = class.defaults().values();

@@ -23,7 +23,8 @@ impl Objective {
             return wrong("objective", serde_json::to_value(training.objective), "\"simple\"");
         }
         if !sliced && training.objective != ObjectiveName::Simple {
-            return wrong("objective", serde_json::to_value(training.objective), "\"simple\" or \"sliced\"");
+            let expected = if edm { "\"simple\"" } else { "\"simple\" or \"sliced\"" };
+            return wrong("objective", serde_json::to_value(training.objective), expected);
         }
         if sliced {
             rules::check_sliced(config)?;
@@ -47,7 +48,12 @@ impl Objective {
             }
             TimestepSampler::Stratified => TimeDraw::Stratified(whole),
             TimestepSampler::Importance | TimestepSampler::LogNormal => {
-                return not_here("\"uniform\" or \"stratified\"");
+                let expected = if explodes {
+                    "\"uniform\", \"stratified\" or \"log_normal\""
+                } else {
+                    "\"uniform\" or \"stratified\""
+                };
+                return not_here(expected);
             }
         };
         let (prediction, is_turned) = process.prediction(scheduler.prediction_type);

@@ -62,14 +62,10 @@ pub(super) fn check(config: &RunConfig, schedule: &NoiseSchedule) -> Result<()> 
         _ => {}
     }
     let of_noise = matches!(scheduler.prediction_type, PredictionType::Epsilon | PredictionType::Score);
-    if matches!(objective, ObjectiveName::Vlb | ObjectiveName::Hybrid)
-        && of_noise
-        && let Some(t) = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0)
-    {
+    if of_noise && let Some(t) = schedule.alphas_cumprod.iter().position(|&signal| signal == 0.0) {
         return wrong(format!(
-            "objective {} has no value at timestep {t}, which is pure noise (rescale_betas_zero_snr): \
-             prediction_type {} says no x_0 of it; expected \"v_prediction\" or \"sample\"",
-            word(objective),
+            "timestep {t} is pure noise (a beta of 1, as jsd ends with, or rescale_betas_zero_snr): prediction_type {} says \
+             no x_0 of it, and nothing could be drawn; expected \"v_prediction\" or \"sample\"",
             word(scheduler.prediction_type)
         ));
     }
@@ -112,7 +108,7 @@ pub(super) fn check_sliced(config: &RunConfig) -> Result<()> {
             training.timestep_sampler != Some(TimestepSampler::Importance),
             "timestep_sampler",
             word(training.timestep_sampler),
-            "another: its losses are negative too",
+            "\"uniform\", \"stratified\" or \"log_normal\": its losses are negative too",
         ),
         (training.precision == Precision::F32, "precision", word(training.precision), "\"f32\": it takes differences"),
         (unet.dropout == 0.0, "dropout", unet.dropout.to_string(), "0: it takes differences"),
