@@ -123,7 +123,7 @@ fn an_accumulated_step_that_overflows_is_skipped() {
     let mut config = config(4);
     config.training.precision = Precision::Mixed;
     let mut trainer = Trainer::new(&config, [8, 8]).unwrap();
-    let weights = trainer.unet().parameters().initialize(11);
+    let weights = trainer.parameters().initialize(11);
     trainer.load(&mut gpu).unwrap();
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
@@ -153,7 +153,7 @@ fn an_accumulated_step_that_overflows_is_skipped() {
 #[test]
 fn accumulation_trades_a_buffer_for_activations() {
     let [whole, fours] = [1, 4].map(|times| Trainer::new(&config(times), [8, 8]).unwrap().memory());
-    let flat = 4 * Trainer::new(&config(1), [8, 8]).unwrap().unet().parameters().len() as u64;
+    let flat = 4 * Trainer::new(&config(1), [8, 8]).unwrap().parameters().len() as u64;
     assert_eq!(fours.parameters, whole.parameters);
     assert_eq!(fours.optimizer, whole.optimizer + flat);
     assert!(fours.activations < whole.activations / 2, "{fours:?} and {whole:?}");

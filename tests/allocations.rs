@@ -41,7 +41,7 @@ fn a_training_step_allocates_nothing_of_its_own() {
     let plan = host.load(trainer.plan()).unwrap();
     let storages: Vec<Storage> = trainer.plan().storages().cloned().collect();
     for storage in storages.iter().filter(|storage| matches!(storage.name(), "parameters" | "one")) {
-        let initial = trainer.unet().parameters().initialize(1);
+        let initial = trainer.parameters().initialize(1);
         host.upload(storage, 0, if storage.name() == "one" { &[1.0] } else { &initial }).unwrap();
     }
     let step = Step { learning_rate: 1e-4, bias_correction1: 0.1, bias_correction2: 1e-3, ..Step::seeded(1) };

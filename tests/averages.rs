@@ -66,7 +66,7 @@ fn averages_are_the_sums_that_they_are_said_to_be() {
             config.training.ema_warmup = warmup;
             let mut trainer = Trainer::new(&config, [8, 8]).unwrap();
             trainer.load(&mut *device).unwrap();
-            let initial = trainer.unet().parameters().initialize(5);
+            let initial = trainer.parameters().initialize(5);
             let buffers: BTreeMap<String, _> = (trainer.buffers().into_iter().chain(trainer.more_averages()))
                 .map(|(name, storage)| (name.to_string(), storage.clone()))
                 .collect();

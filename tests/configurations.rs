@@ -191,7 +191,7 @@ fn train(device: &mut dyn Device, config: &UNetConfig, recompute: Recompute, pre
     };
     let run = RunConfig { unet: config.clone(), scheduler: SchedulerConfig::default(), training };
     let mut trainer = Trainer::new(&run, SIZE).unwrap();
-    let weights = trainer.unet().parameters().initialize(1);
+    let weights = trainer.parameters().initialize(1);
     trainer.load(device).unwrap();
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
@@ -203,7 +203,7 @@ fn train(device: &mut dyn Device, config: &UNetConfig, recompute: Recompute, pre
     for (_, storage) in trainer.buffers() {
         found.push(device.download(storage).unwrap());
     }
-    for parameter in trainer.unet().parameters().iter() {
+    for parameter in trainer.parameters().iter() {
         let range = parameter.offset..parameter.offset + parameter.len();
         for buffer in &found[1..3] {
             let same = buffer[range.clone()] == weights[range.clone()];

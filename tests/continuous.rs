@@ -55,7 +55,7 @@ fn config(keys: &Value, sampler: TimestepSampler, steps: usize) -> RunConfig {
 fn trained(config: &RunConfig, device: &mut dyn Device) -> (Vec<f32>, Trainer) {
     let mut trainer = Trainer::new(config, [1, 1]).unwrap();
     trainer.load(device).unwrap();
-    let weights = trainer.unet().parameters().initialize(7);
+    let weights = trainer.parameters().initialize(7);
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
             device.upload(storage, 0, &weights).unwrap();
@@ -72,7 +72,7 @@ fn trained(config: &RunConfig, device: &mut dyn Device) -> (Vec<f32>, Trainer) {
 /// of 1 would double the loss.
 fn distance(config: &RunConfig, weights: &[f32], trainer: &Trainer, device: &mut dyn Device) -> f64 {
     let levels = NoiseLevels::new(&config.scheduler);
-    let forward = Forward::new(trainer.unet(), JUDGED, [1, 1]).unwrap();
+    let forward = Forward::new(trainer.network().unet().unwrap(), JUDGED, [1, 1]).unwrap();
     let plan = device.load(&forward.plan).unwrap();
     device.upload(&forward.weights, 0, weights).unwrap();
     let mut squares = 0.0;
@@ -125,7 +125,8 @@ fn networks_find_what_is_known_in_continuous_time() {
         let storage = Storage::f32("weights", weights.len());
         let options = ChainOptions { steps: Some(40), ..ChainOptions::default() };
         let chain = Chain::new(&config.scheduler, options).unwrap();
-        let mut sampler = Sampler::new(trainer.unet(), &storage, chain, JUDGED, [1, 1], StepNoise::Drawn).unwrap();
+        let mut sampler =
+            Sampler::new(trainer.network().unet().unwrap(), &storage, chain, JUDGED, [1, 1], StepNoise::Drawn).unwrap();
         sampler.load(device).unwrap();
         device.upload(&storage, 0, &weights).unwrap();
         let request = Request { count: JUDGED, seed: 1, ..Request::default() };

@@ -56,7 +56,7 @@ fn ten_steps_of_a_real_network_are_the_same_on_the_gpu() {
         trainer.load(device).unwrap();
         let [(_, parameters), (_, ema), ..] = trainer.buffers();
         for storage in [parameters, ema] {
-            device.upload(storage, 0, &trainer.unet().parameters().initialize(1)).unwrap();
+            device.upload(storage, 0, &trainer.parameters().initialize(1)).unwrap();
         }
         let mut batch = vec![0.0; 2 * 1024];
         for n in 0..10 {
@@ -91,7 +91,7 @@ fn mixed_precision_reaches_the_same_loss() {
         trainer.load(&mut gpu).unwrap();
         let [(_, parameters), (_, ema), ..] = trainer.buffers();
         for storage in [parameters, ema] {
-            gpu.upload(storage, 0, &trainer.unet().parameters().initialize(1)).unwrap();
+            gpu.upload(storage, 0, &trainer.parameters().initialize(1)).unwrap();
         }
         let mut order = Order::new(1, digits.len());
         let mut batch = vec![0.0; 16 * 64];

@@ -47,7 +47,7 @@ fn pictures(config: &RunConfig) -> Vec<f32> {
 fn loaded(config: &RunConfig, device: &mut dyn Device) -> Trainer {
     let mut trainer = Trainer::new(config, [8, 8]).unwrap();
     trainer.load(device).unwrap();
-    let weights = trainer.unet().parameters().initialize(config.training.seed);
+    let weights = trainer.parameters().initialize(config.training.seed);
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
             device.upload(storage, 0, &weights).unwrap();
@@ -165,7 +165,7 @@ fn the_hybrids_bound_leaves_the_prediction_alone() {
         let mut trainer = loaded(&config, device);
         trainer.step(device, 0, &pictures(&config), &[]).unwrap();
         let all = trainer.plan().storages().find(|storage| storage.name() == "gradients").cloned().unwrap();
-        let last = trainer.unet().parameters().iter().find(|p| p.name == "conv_out.weight").unwrap().clone();
+        let last = trainer.parameters().iter().find(|p| p.name == "conv_out.weight").unwrap().clone();
         let flat = device.download(&all).unwrap();
         // [kernel row, kernel column, input, output]
         let of = |channel: usize| flat[last.offset..][..last.len()].iter().skip(channel).step_by(2).copied();

@@ -111,7 +111,7 @@ fn trained(toy: Toy, steps: usize, device: &mut dyn Device) -> (Vec<f32>, Traine
     let config = toy.config(steps);
     let mut trainer = Trainer::new(&config, [1, 1]).unwrap();
     trainer.load(device).unwrap();
-    let weights = trainer.unet().parameters().initialize(7);
+    let weights = trainer.parameters().initialize(7);
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
             device.upload(storage, 0, &weights).unwrap();
@@ -126,7 +126,7 @@ fn trained(toy: Toy, steps: usize, device: &mut dyn Device) -> (Vec<f32>, Traine
 
 fn distance(toy: Toy, weights: &[f32], trainer: &Trainer, device: &mut dyn Device) -> Distance {
     let schedule = NoiseSchedule::new(&toy.config(1).scheduler);
-    let forward = Forward::new(trainer.unet(), JUDGED, [1, 1]).unwrap();
+    let forward = Forward::new(trainer.network().unet().unwrap(), JUDGED, [1, 1]).unwrap();
     let plan = device.load(&forward.plan).unwrap();
     device.upload(&forward.weights, 0, weights).unwrap();
     let channels = if toy.learns_variances() { 2 } else { 1 };

@@ -48,7 +48,7 @@ fn losses(device: &mut dyn Device, config: &RunConfig) -> Vec<f32> {
 fn losses_and_state(device: &mut dyn Device, config: &RunConfig) -> (Vec<f32>, Vec<Vec<f32>>) {
     let digits = digits();
     let mut trainer = Trainer::new(config, [8, 8]).unwrap();
-    let weights = trainer.unet().parameters().initialize(config.training.seed);
+    let weights = trainer.parameters().initialize(config.training.seed);
     trainer.load(device).unwrap();
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
@@ -120,7 +120,7 @@ fn steps_that_overflow_are_skipped() {
     let config = with_precision(&config(40), Precision::Mixed);
     let digits = digits();
     let mut trainer = Trainer::new(&config, [8, 8]).unwrap();
-    let weights = trainer.unet().parameters().initialize(config.training.seed);
+    let weights = trainer.parameters().initialize(config.training.seed);
     trainer.load(&mut gpu).unwrap();
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
@@ -160,9 +160,9 @@ fn steps_that_overflow_are_skipped() {
 fn divergence_in_mixed_precision_is_an_error() {
     let Some(mut gpu) = devices::gpu_with_half_precision(Default::default()) else { return };
     let mut trainer = Trainer::new(&with_precision(&config(2), Precision::Mixed), [8, 8]).unwrap();
-    let mut weights = trainer.unet().parameters().initialize(11);
+    let mut weights = trainer.parameters().initialize(11);
     // So large that the loss is finite, but not the gradient of what goes into the last convolution.
-    let last = trainer.unet().parameters().iter().find(|p| p.name == "conv_out.weight").unwrap().clone();
+    let last = trainer.parameters().iter().find(|p| p.name == "conv_out.weight").unwrap().clone();
     weights[last.offset..][..last.len()].iter_mut().for_each(|weight| *weight *= 2e4);
     trainer.load(&mut gpu).unwrap();
     let [(_, parameters), ..] = trainer.buffers();

@@ -49,7 +49,7 @@ pub(super) fn train(network: &Reference, batch: usize, options: &Options) -> Res
     let trainer = Trainer::new(&config, network.size())?;
     let plan = trainer.plan().clone();
     let prepare = move |device: &mut dyn Device| {
-        let weights = trainer.unet().parameters().initialize(0);
+        let weights = trainer.parameters().initialize(0);
         for storage in trainer.plan().storages() {
             match storage.name() {
                 "parameters" | "moving average" => device.upload(storage, 0, &weights)?,

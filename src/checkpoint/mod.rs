@@ -1,6 +1,7 @@
 //! Models and tensors on disk: Hugging Face diffusers' folders, safetensors, what `torch.save` writes.
 
 mod attention_names;
+mod classifier_folder;
 mod element_type;
 mod entry;
 mod file_bytes;
@@ -19,6 +20,7 @@ mod unique_map;
 mod weight_files;
 mod write_tensors;
 
+pub use classifier_folder::ClassifierFolder;
 pub use model_folder::ModelFolder;
 pub use read_any::{Family, read_any};
 pub use shard_index::parse as parse_shard_index;

@@ -41,7 +41,7 @@ pub(super) fn read_json(path: &Path) -> Result<Value> {
     diffusers_config::parse(&text).map_err(|error| Error::input(format!("{}: not JSON: {error}", path.display())))
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<()> {
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<()> {
     atomic_file::write(path, format!("{value:#}\n").as_bytes())
 }
 

@@ -4,7 +4,6 @@ use super::model::{note_for_diffusers, refuse_model};
 use super::output::{note, say};
 use crate::checkpoint::{ModelFolder, WeightType};
 use crate::error::{Error, Result};
-use crate::nn::UNet;
 use crate::training::{AverageKind, TrainingState, reconstruct};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,7 +61,7 @@ impl Ema {
             }
             (None, None) => return Err(Error::input("--out takes --decay or --sigma-rel, found neither")),
         };
-        let unet = UNet::new(&state.config.unet)?;
+        let unet = state.config.network()?.unet()?.clone();
         let model = ModelFolder { unet, scheduler: state.config.scheduler.clone(), weights };
         model.write_as(out, self.dtype)?;
         say!("{}: {what} after {} steps", out.display(), state.step);

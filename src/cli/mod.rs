@@ -1,9 +1,10 @@
-//! The command line: `aquatint demo`, `train`, `sample`, `predict`, `convert`, `ema`, `eval`, `info`, `schedule`,
+//! The command line: `aquatint demo`, `train`, `train-classifier`, `sample`, `predict`, `convert`, `ema`, `eval`, `judge`, `info`, `schedule`,
 //! `devices`, `check`, `bench`.
 
 mod bench;
 mod bound_table;
 mod check;
+mod class_labels;
 mod convert;
 mod demo;
 mod device;
@@ -13,6 +14,7 @@ mod eval;
 mod evaluate;
 mod guidance;
 mod info;
+mod judge;
 mod likelihood;
 mod model;
 mod noise;
@@ -22,8 +24,10 @@ mod predict;
 mod progress;
 mod sample;
 mod schedule;
+mod step_flags;
 mod suggest_batch;
 mod train;
+mod train_classifier;
 
 use clap::{Parser, Subcommand};
 use output::note;
@@ -41,12 +45,14 @@ struct Cli {
 enum Command {
     Demo(demo::Demo),
     Train(train::Train),
+    TrainClassifier(train_classifier::TrainClassifier),
     Sample(sample::Sample),
     Predict(predict::Predict),
     Convert(convert::Convert),
     Ema(ema::Ema),
     #[command(visible_alias = "evaluate")]
     Eval(eval::Eval),
+    Judge(judge::Judge),
     Info(info::Info),
     Schedule(schedule::Schedule),
     Devices(devices::Devices),
@@ -59,11 +65,13 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(demo) => demo.run(),
         Command::Train(train) => train.run(),
+        Command::TrainClassifier(train) => train.run(),
         Command::Sample(sample) => sample.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
         Command::Ema(ema) => ema.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Judge(judge) => judge.run(),
         Command::Info(info) => info.run(),
         Command::Schedule(schedule) => schedule.run(),
         Command::Devices(devices) => devices.run(),

@@ -3,7 +3,7 @@
 use super::device::DeviceFlag;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
-use super::output::say;
+use super::output::{note, say};
 use super::progress::Progress;
 use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
@@ -195,6 +195,9 @@ pub(super) fn draw(
     let step_noise = if request.step_noise.is_some() { StepNoise::Given } else { StepNoise::Drawn };
     let record = |batch: usize| Sampler::new(&model.unet, &weights, chain.clone(), batch, size, step_noise);
     let mut sampler = record(batch)?;
+    let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
+    let each = if both { ", each with and without its class" } else { "" };
+    note!("memory       {:.1} MB planned for {batch} pictures at a time{each}", sampler.memory().total() as f64 / 1e6);
     flag.tune(device, |device, watch| sampler.tune(device, watch))?;
     if let Err(error) = sampler.load(device) {
         let Error::OutOfMemory(why) = error else { return Err(error) };
@@ -204,9 +207,7 @@ pub(super) fn draw(
             Some(fitting) => format!("--batch {fitting} would fit"),
             None => "not even --batch 1 would fit".into(),
         };
-        let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
-        let why = if both { format!("with and without a class, {why}") } else { why };
-        return Err(Error::OutOfMemory(format!("batch {batch}: {why}; {advice}")));
+        return Err(Error::OutOfMemory(format!("batch {batch}{each}: {why}; {advice}")));
     }
     device.upload(&weights, 0, &model.weights)?;
     let mut progress = Progress::new("drawing", 0, request.count.div_ceil(batch) * stages);

@@ -6,15 +6,16 @@ use super::noise::Noise;
 use super::objective::{ObjectiveFlags, differs, set};
 use super::output::{note, say};
 use super::progress::{Progress, duration};
+use super::step_flags::StepFlags;
 use super::suggest_batch::suggest_batch;
-use crate::data::{Dataset, Fit, Options};
+use crate::data::{Dataset, Options};
 use crate::device::Device;
 use crate::diffusion::{PredictionType, Process, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::nn::{Recompute, SampleSize, TimeEmbeddingType, UNet, UNetConfig};
+use crate::nn::{SampleSize, TimeEmbeddingType, UNet, UNetConfig};
 use crate::training::{
-    self, EmaWarmup, Precision, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
+    self, EmaWarmup, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
 };
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,27 +52,6 @@ pub(super) struct Train {
     /// Begins with a model's weights, its network and its scheduler: a folder or a file that `sample` opens
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// Optimiser steps in all
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// Pictures in a step, or with --accumulate in each of its micro-batches
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Micro-batches in a step: the same update as from a batch N times larger, in the memory of one
-    #[arg(long, value_name = "N")]
-    accumulate: Option<usize>,
-    /// Height and width that pictures are brought to
-    #[arg(long, value_name = "PIXELS")]
-    image_size: Option<usize>,
-    /// How pictures of another shape are brought to it
-    #[arg(long, value_enum)]
-    fit: Option<Fit>,
-    /// Learning rate after the warm-up
-    #[arg(long, value_name = "RATE")]
-    lr: Option<f64>,
-    /// Steps over which the learning rate rises from zero
-    #[arg(long, value_name = "N")]
-    warmup: Option<usize>,
     /// Decay of the moving average of the weights; of several, the first is the model's and `aquatint ema` writes the others
     #[arg(long, value_name = "DECAY,..", value_delimiter = ',')]
     ema: Option<Vec<f64>>,
@@ -85,9 +65,6 @@ pub(super) struct Train {
     /// Steps between snapshots of the power-function averages; 0, as without, takes one with every checkpoint
     #[arg(long, value_name = "N")]
     ema_snapshot_every: Option<usize>,
-    /// Largest norm of the gradient
-    #[arg(long, value_name = "NORM")]
-    clip: Option<f32>,
     /// How the noise grows: linear, scaled-linear (or quadratic, which is the same), cosine, sigmoid, laplace, exp, const,
     /// jsd, or file:BETAS, text with a number on each line or a JSON list; `aquatint schedule` shows them. In continuous
     /// time: vp, sub-vp, ve (a score is learned), ncsn (the same at 232 levels of noise) and edm
@@ -96,9 +73,6 @@ pub(super) struct Train {
     /// Moves and stretches the schedule so that the last timestep is pure noise (Lin et al. 2023)
     #[arg(long)]
     zero_snr: bool,
-    /// Mirrors half of the pictures
-    #[arg(long)]
-    flip: bool,
     /// Learns the pictures' labels with them
     #[arg(long)]
     classes: bool,
@@ -106,19 +80,6 @@ pub(super) struct Train {
     /// `sample --guidance` takes. With --classes
     #[arg(long, value_name = "SHARE")]
     class_dropout: Option<f32>,
-    /// Where all randomness comes from; the same seed gives the same run on the same machine, device and build, with
-    /// the same tuned kernels
-    #[arg(long, value_name = "SEED")]
-    seed: Option<u64>,
-    /// Steps between checkpoints
-    #[arg(long, value_name = "N")]
-    checkpoint_every: Option<usize>,
-    /// What is computed twice to save memory: the norms, or whole blocks; the weights are the same bits
-    #[arg(long, value_enum)]
-    recompute: Option<Recompute>,
-    /// What activations are held in: mixed takes half the memory, on GPUs with 16-bit floats in shaders
-    #[arg(long, value_enum)]
-    precision: Option<Precision>,
     /// Continues the run in the folder, to bitwise the same weights as if it had not been stopped
     #[arg(long)]
     resume: bool,
@@ -126,6 +87,8 @@ pub(super) struct Train {
     /// (100) steps, with --resume of the run's weights as they are
     #[arg(long)]
     suggest_batch: bool,
+    #[command(flatten)]
+    step: StepFlags,
     #[command(flatten)]
     device: DeviceFlag,
     #[command(flatten)]
@@ -137,7 +100,7 @@ impl Train {
         let mut device = self.device.open()?;
         let mut run = if self.resume { self.resume()? } else { self.start()? };
         if self.suggest_batch {
-            let steps = self.steps.unwrap_or(100);
+            let steps = self.step.steps.unwrap_or(100);
             suggest_batch(&mut run, &mut *device, &self.device, steps, self.resume)?;
         } else {
             train(&mut run, &mut *device, &self.device)?;
@@ -162,22 +125,13 @@ impl Train {
 
     /// The configuration that the file and the flags describe, the flags laid over the file.
     fn tables(&self) -> Result<Tables> {
-        let mut tables = match &self.config {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-                Tables::parse(&text, &path.display().to_string())?
-            }
-            None => Tables::default(),
-        };
+        let mut tables = read_tables(self.config.as_deref(), &TrainingConfig::default())?;
+        refuse_classifier(&tables.training)?;
         let t = &mut tables.training;
         if let Some(data) = &self.data {
             t.dataset.clone_from(data);
         }
-        set(&mut t.max_train_steps, self.steps);
-        set(&mut t.train_batch_size, self.batch);
-        set(&mut t.gradient_accumulation_steps, self.accumulate);
-        set(&mut t.learning_rate, self.lr);
-        set(&mut t.lr_warmup_steps, self.warmup);
+        self.step.apply(t);
         if let Some([first, more @ ..]) = self.ema.as_deref() {
             (t.ema_max_decay, t.ema_more_decays) = (*first, more.to_vec());
         }
@@ -186,16 +140,8 @@ impl Train {
             t.ema_sigma_rel.clone_from(sigmas);
         }
         set(&mut t.ema_snapshot_every, self.ema_snapshot_every);
-        set(&mut t.max_grad_norm, self.clip);
-        set(&mut t.seed, self.seed);
-        set(&mut t.checkpointing_steps, self.checkpoint_every);
-        set(&mut t.fit, self.fit);
-        set(&mut t.recompute, self.recompute);
-        set(&mut t.precision, self.precision);
         set(&mut t.class_dropout, self.class_dropout);
         self.objective.apply(t);
-        t.resolution = self.image_size.or(t.resolution);
-        t.random_flip |= self.flip;
         t.class_conditional |= self.classes;
         t.validate()?;
         Ok(tables)
@@ -213,7 +159,7 @@ impl Train {
         // 28 becomes 32 without a network of its own, which the default network halves twice.
         let multiple = tables.unet.as_ref().map_or(8, UNetConfig::size_multiple);
         tables.training.pad_to_multiple.get_or_insert(multiple);
-        let dataset = open_dataset(&tables.training, tables.unet.as_ref())?;
+        let dataset = open_dataset(&tables.training, &tables.training.dataset, tables.unet.as_ref())?;
         let classes = learnt_classes(&tables.training, &dataset)?;
         let drops_labels = tables.training.class_dropout > 0.0;
         // One more stands for no class.
@@ -269,7 +215,7 @@ impl Train {
             (None, Some([height, width])) if height == width => t.resolution = Some(height),
             _ => {}
         }
-        let dataset = open_dataset(t, Some(unet))?;
+        let dataset = open_dataset(t, &t.dataset, Some(unet))?;
         let own = model.scheduler.with_class(model.scheduler.class, &from.display().to_string())?;
         let (was, scheduler) = (own.for_training("--from")?, self.scheduler(tables.scheduler.unwrap_or(own))?);
         if was.class != scheduler.class {
@@ -315,42 +261,22 @@ impl Train {
     fn resume(&self) -> Result<Run> {
         let folder = self.folder()?;
         let mut state = TrainingState::read(folder)?;
+        if state.config.training.classifier.is_some() {
+            let folder = folder.display();
+            return Err(Error::input(format!(
+                "{folder}: the run trains a classifier; `aquatint train-classifier --resume` continues it"
+            )));
+        }
         self.check_flags(&state.config)?;
         if self.suggest_batch {
             state.config.training.cut_for_noise_scale()?;
-            let dataset = open_dataset(&state.config.training, Some(&state.config.unet))?;
+            let t = &state.config.training;
+            let dataset = open_dataset(t, &t.dataset, Some(&state.config.unet))?;
             return Run::resume(folder, state, dataset);
         }
-        let steps = self.steps.unwrap_or(state.config.training.max_train_steps);
-        if steps < state.step {
-            let done = state.step;
-            return Err(Error::input(format!("--steps {steps}: the run has taken {done} steps already")));
-        }
-        self.check_saved_config(&state.config)?;
-        state.config.training.max_train_steps = steps;
-        set(&mut state.config.training.checkpointing_steps, self.checkpoint_every);
-        set(&mut state.config.training.recompute, self.recompute);
-        let dataset = open_dataset(&state.config.training, Some(&state.config.unet))?;
-        let run = Run::resume(folder, state.clone(), dataset)?;
-        // The state is what counts; the rest of the folder follows from it.
-        write_model(folder, &state)?;
-        Ok(run)
-    }
-
-    /// Whether the folder's config.toml still says what the run was started with: editing it changes nothing, and
-    /// that must not go unnoticed.
-    fn check_saved_config(&self, config: &RunConfig) -> Result<()> {
-        let path = self.folder()?.join("config.toml");
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-        let mut saved = RunConfig::from_toml(&text, &path.display().to_string())?;
-        saved.training.max_train_steps = config.training.max_train_steps;
-        saved.training.checkpointing_steps = config.training.checkpointing_steps;
-        saved.training.recompute = config.training.recompute;
-        if saved != *config {
-            let path = path.display();
-            return Err(Error::input(format!("{path}: was changed; --resume continues what the run was started with")));
-        }
-        Ok(())
+        resume_run(folder, state, &self.step, |config| {
+            open_dataset(&config.training, &config.training.dataset, Some(&config.unet))
+        })
     }
 
     /// Whether every flag that was given says what the run was started with. How long it goes on, how often it is
@@ -394,17 +320,11 @@ impl Train {
             }
         }
         differs("--data", self.data.as_ref(), &t.dataset)?;
-        differs("--batch", self.batch.as_ref(), &t.train_batch_size)?;
-        differs("--accumulate", self.accumulate.as_ref(), &t.gradient_accumulation_steps)?;
-        differs("--image-size", self.image_size.map(Some).as_ref(), &t.resolution)?;
-        differs("--fit", self.fit.as_ref(), &t.fit)?;
-        differs("--lr", self.lr.as_ref(), &t.learning_rate)?;
-        differs("--warmup", self.warmup.as_ref(), &t.lr_warmup_steps)?;
+        self.step.check(t)?;
         differs("--ema", self.ema.as_ref(), &t.ema_decays())?;
         differs("--ema-warmup", self.ema_warmup.as_ref(), &t.ema_warmup)?;
         differs("--ema-power", self.ema_power.as_ref(), &t.ema_sigma_rel)?;
         differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
-        differs("--clip", self.clip.as_ref(), &t.max_grad_norm)?;
         if let Some(noise) = &self.schedule
             // What cannot be laid over the run's scheduler is another one, too.
             && noise.apply(config.scheduler.clone(), "--schedule").ok().as_ref() != Some(&config.scheduler)
@@ -414,9 +334,6 @@ impl Train {
         }
         differs("--zero-snr", self.zero_snr.then_some(&true), &config.scheduler.rescale_betas_zero_snr)?;
         self.objective.check(t, &config.scheduler)?;
-        differs("--precision", self.precision.as_ref(), &t.precision)?;
-        differs("--seed", self.seed.as_ref(), &t.seed)?;
-        differs("--flip", self.flip.then_some(&true), &t.random_flip)?;
         differs("--class-dropout", self.class_dropout.as_ref(), &t.class_dropout)?;
         differs("--classes", self.classes.then_some(&true), &t.class_conditional)
     }
@@ -428,8 +345,62 @@ fn with_variances(unet: UNetConfig) -> UNetConfig {
     UNetConfig { out_channels: if doubled { 2 * unet.in_channels } else { unet.out_channels }, ..unet }
 }
 
-/// The pictures, brought to what the network takes.
-fn open_dataset(t: &TrainingConfig, unet: Option<&UNetConfig>) -> Result<Dataset> {
+/// The tables of a configuration's file, or none, over these defaults.
+pub(super) fn read_tables(path: Option<&Path>, defaults: &TrainingConfig) -> Result<Tables> {
+    let Some(path) = path else {
+        return Ok(Tables { training: defaults.clone(), ..Tables::default() });
+    };
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    Tables::parse_over(&text, &path.display().to_string(), defaults)
+}
+
+fn refuse_classifier(t: &TrainingConfig) -> Result<()> {
+    match t.classifier {
+        Some(_) => Err(Error::input("[training.classifier] is given, which is for `aquatint train-classifier`")),
+        None => Ok(()),
+    }
+}
+
+/// Continues a folder's run, with what the flags say of how long it goes on and how often it is saved.
+pub(super) fn resume_run(
+    folder: &Path,
+    mut state: TrainingState,
+    flags: &StepFlags,
+    open: impl FnOnce(&RunConfig) -> Result<Dataset>,
+) -> Result<Run> {
+    let steps = flags.steps.unwrap_or(state.config.training.max_train_steps);
+    if steps < state.step {
+        let done = state.step;
+        return Err(Error::input(format!("--steps {steps}: the run has taken {done} steps already")));
+    }
+    check_saved_config(folder, &state.config)?;
+    state.config.training.max_train_steps = steps;
+    flags.apply_of_resume(&mut state.config.training);
+    let dataset = open(&state.config)?;
+    let run = Run::resume(folder, state.clone(), dataset)?;
+    // The state is what counts; the rest of the folder follows from it.
+    write_model(folder, &state)?;
+    Ok(run)
+}
+
+/// Whether the folder's config.toml still says what the run was started with: editing it changes nothing, and that must
+/// not go unnoticed.
+fn check_saved_config(folder: &Path, config: &RunConfig) -> Result<()> {
+    let path = folder.join("config.toml");
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+    let mut saved = RunConfig::from_toml(&text, &path.display().to_string())?;
+    saved.training.max_train_steps = config.training.max_train_steps;
+    saved.training.checkpointing_steps = config.training.checkpointing_steps;
+    saved.training.recompute = config.training.recompute;
+    if saved != *config {
+        let path = path.display();
+        return Err(Error::input(format!("{path}: was changed; --resume continues what the run was started with")));
+    }
+    Ok(())
+}
+
+/// A data set's pictures, brought to what the network takes.
+pub(super) fn open_dataset(t: &TrainingConfig, spec: &str, unet: Option<&UNetConfig>) -> Result<Dataset> {
     let options = Options {
         image_size: t.resolution,
         fit: t.fit,
@@ -444,7 +415,7 @@ fn open_dataset(t: &TrainingConfig, unet: Option<&UNetConfig>) -> Result<Dataset
         },
     };
     let mut progress: Option<Progress> = None;
-    let dataset = Dataset::open_with(&t.dataset, &options, &mut |done, total| {
+    let dataset = Dataset::open_with(spec, &options, &mut |done, total| {
         progress.get_or_insert_with(|| Progress::new("reading", 0, total)).at(done, || "pictures".into());
     })?;
     if let Some(progress) = progress {
@@ -468,7 +439,7 @@ pub(super) fn train(run: &mut Run, device: &mut dyn Device, flag: &DeviceFlag) -
     let (dataset, config) = (run.dataset(), run.config());
     let [height, width, channels] = dataset.shape();
     note!("pictures     {} of {height}x{width}x{channels}, {}", dataset.len(), dataset.name);
-    note!("network      {} parameters", run.trainer().unet().parameters().count());
+    note!("network      {} parameters", run.trainer().parameters().count());
     note!("device       {}", device.description());
     let memory = run.memory();
     note!(

@@ -12,6 +12,8 @@ use super::fit::{check_side, square, zeros};
 use super::{Dataset, Options};
 use crate::error::{Error, Result};
 
+/// What `sample` writes beside its pictures: no picture of its own, unless it is the only one.
+const SHEET: &str = "sheet.png";
 /// How many pictures are decoded between two reports of progress.
 const BATCH: usize = 256;
 
@@ -95,6 +97,10 @@ fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
             "{}: no pictures ({others} other files), expected .png, .jpg or .jpeg, or IDX files (*-images-idx3-ubyte)",
             folder.display()
         )));
+    }
+    let sheet = folder.join(SHEET);
+    if paths.len() > 1 {
+        paths.retain(|path| *path != sheet);
     }
     paths.sort();
     Ok(paths)

@@ -1,4 +1,4 @@
-//! Training pictures: the built-in digits, IDX files (MNIST and its relatives) and folders of PNG or JPEG pictures.
+//! Pictures: the built-in digits, IDX files (MNIST and its relatives), folders of PNG or JPEG pictures, NumPy archives.
 
 mod decode;
 mod digits;
@@ -6,6 +6,7 @@ mod fit;
 mod folder;
 mod idx;
 mod idx_files;
+mod npz;
 mod source;
 
 pub use fit::Fit;
@@ -56,8 +57,9 @@ impl Default for Options {
 impl Dataset {
     /// Opens the data set that `spec` names: `digits`, `digits:even` or `digits:odd` (built in; even and odd rows
     /// counting from 0); an IDX images file, gzipped or not, with its labels beside it if they are there; a folder of
-    /// IDX files in MNIST's naming, all of it or, as `FOLDER:train` and `FOLDER:test`, one part; or a folder of PNG
-    /// and JPEG pictures, searched with its subfolders, hidden files left out. Where all the pictures lie in two or
+    /// IDX files in MNIST's naming, all of it or, as `FOLDER:train` and `FOLDER:test`, one part; an `.npz` archive of
+    /// `arr_0`, bytes [N, H, W, C], and labels in `arr_1`; or a folder of PNG and JPEG pictures, searched with its
+    /// subfolders, hidden files and a `sheet.png` in it, as `sample` writes it beside its pictures, left out. Where all the pictures lie in two or
     /// more first-level subfolders, those, in sorted order, are the classes.
     ///
     /// A folder that happens to be called `digits` is reached as `./digits`.

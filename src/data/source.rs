@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::fit::Grey;
 use super::idx_files::{self, Part};
-use super::{Dataset, Options, digits, folder};
+use super::{Dataset, Options, digits, folder, npz};
 use crate::error::{Error, Result};
 
 /// The data sets that come with the program.
@@ -44,6 +44,9 @@ pub(super) fn open(spec: &str, options: &Options, progress: &mut dyn FnMut(usize
     }
     if folder::is_picture(&path) {
         return Err(Error::input(format!("{spec}: one picture, expected the folder that holds the pictures")));
+    }
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz")) {
+        return npz::open(&path, name, options);
     }
     let grey: Grey = idx_files::open_file(&path)?;
     grey.into_dataset(name, options)

@@ -6,6 +6,7 @@ mod guidance;
 pub mod likelihood;
 mod noise_levels;
 mod noise_schedule;
+mod noise_shares;
 mod process;
 mod sampler;
 mod samplers;
@@ -18,6 +19,7 @@ pub use chain::{Chain, ChainOptions, Stage};
 pub use guidance::{Guidance, Passes};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
+pub use noise_shares::{Given, NoiseShares};
 pub use process::{NetworkLevel, Process};
 pub use sampler::{Request, Sampler, StepNoise};
 pub use scheduler::{

@@ -1,10 +1,13 @@
 //! Networks: their parameters, layers, and the U-Net that a diffusers configuration describes.
 
 mod attention_block;
+mod classifier;
+mod classifier_forward;
 mod config;
 mod config_values;
 mod down;
 mod embedding;
+mod encoder;
 mod forward;
 mod grow;
 mod layer;
@@ -17,6 +20,8 @@ mod unet;
 mod up;
 mod validation;
 
+pub use classifier::{Classified, Classifier};
+pub use classifier_forward::ClassifierForward;
 pub use config::UNetConfig;
 pub use config_values::{
     BlockType, ClassEmbedType, MidBlockType, ResampleType, SampleSize, TimeEmbeddingType, TimeScaleShift,

@@ -1,6 +1,8 @@
 //! diffusers' `ResnetBlock2D`: norm, activation, convolution, time embedding, norm, activation, convolution, residual.
 
+use super::config::UNetConfig;
 use super::config_values::BlockStyle;
+use super::config_values::TimeScaleShift;
 use super::layers::{Conv2d, Linear, Network, Norm, same};
 use super::parameters::Parameters;
 use crate::error::Result;
@@ -28,6 +30,19 @@ pub(super) struct Shared {
     pub(super) dropout: f32,
     /// Channels of an attention head; none is one head.
     pub(super) head_channels: Option<usize>,
+}
+
+impl Shared {
+    pub(super) fn of(config: &UNetConfig) -> Self {
+        Self {
+            embedding: config.embedding_channels(),
+            epsilon: config.norm_eps,
+            activation: config.act_fn,
+            scale_shift: config.resnet_time_scale_shift == TimeScaleShift::ScaleShift,
+            dropout: config.dropout,
+            head_channels: config.attention_head_dim,
+        }
+    }
 }
 
 /// A change of the pictures' size by 2.

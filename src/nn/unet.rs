@@ -1,19 +1,15 @@
 //! The U-Net of Ho et al. 2020 and those that came after it, as diffusers' `UNet2DModel` builds them from a configuration.
 
-use super::attention_block::AttentionBlock;
 use super::config::UNetConfig;
-use super::config_values::{TimeEmbeddingType, TimeScaleShift};
-use super::down::DownLevel;
-use super::embedding::Embedding;
-use super::layer::Layer;
+use super::config_values::TimeEmbeddingType;
+use super::encoder::{Encoded, Encoder};
 use super::layers::{Conv2d, Network, Norm, same};
 use super::parameters::Parameters;
-use super::resnet_block::{Kind, ResnetBlock, Shared, skip_groups};
+use super::resnet_block::{Shared, skip_groups};
 use super::up::UpLevel;
 use crate::error::Result;
-use crate::kernels::activation::{Activation, activation};
+use crate::kernels::activation::Activation;
 use crate::kernels::fourier_embedding::divide_by_timestep;
-use crate::kernels::scale::scale_and_shift;
 use crate::plan::{Value, add};
 
 /// A network that predicts from a noisy picture and its timestep.
@@ -21,28 +17,10 @@ use crate::plan::{Value, add};
 pub struct UNet {
     config: UNetConfig,
     parameters: Parameters,
-    conv_in: Conv2d,
-    embedding: Embedding,
-    down: Vec<DownLevel>,
-    middle: Option<(Layer, ResnetBlock)>,
+    encoder: Encoder,
     up: Vec<UpLevel>,
     norm_out: Norm,
     conv_out: Conv2d,
-}
-
-/// The middle: a residual block, attention, a residual block.
-fn middle(p: &mut Parameters, config: &UNetConfig, shared: &Shared) -> Result<(Layer, ResnetBlock)> {
-    let channels = config.block_out_channels[config.block_out_channels.len() - 1];
-    let groups = config.norm_num_groups.unwrap_or_else(|| skip_groups(channels));
-    let divisor = config.mid_block_scale_factor;
-    let kind = Kind { divisor, ..Kind::plain([channels; 2], groups) };
-    let resnet = ResnetBlock::new(p, "mid_block.resnets.0", kind, shared)?;
-    let groups = config.attn_norm_num_groups.or((!shared.scale_shift).then_some(groups));
-    let attention = config
-        .add_attention
-        .then(|| AttentionBlock::new(p, "mid_block.attentions.0", channels, groups, divisor, shared));
-    let first = Layer { resnet, attention: attention.transpose()? };
-    Ok((first, ResnetBlock::new(p, "mid_block.resnets.1", kind, shared)?))
 }
 
 impl UNet {
@@ -60,25 +38,15 @@ impl UNet {
         let mut parameters = Parameters::default();
         let p = &mut parameters;
         let channels = &config.block_out_channels;
-        let shared = Shared {
-            embedding: config.embedding_channels(),
-            epsilon: config.norm_eps,
-            activation: config.act_fn,
-            scale_shift: config.resnet_time_scale_shift == TimeScaleShift::ScaleShift,
-            dropout: config.dropout,
-            head_channels: config.attention_head_dim,
-        };
-        let conv_in = Conv2d::new(p, "conv_in", [config.in_channels, channels[0]], 3, same(3));
-        let embedding = Embedding::new(p, config);
+        let shared = Shared::of(config);
+        let encoder = Encoder::new(p, config, &shared)?;
         let levels = 0..channels.len();
-        let down = levels.clone().map(|level| DownLevel::new(p, config, level, &shared)).collect::<Result<_>>()?;
-        let middle = config.mid_block_type.map(|_| middle(p, config, &shared)).transpose()?;
         let up = levels.map(|level| UpLevel::new(p, config, level, &shared)).collect::<Result<_>>()?;
         let groups = config.norm_num_groups.unwrap_or_else(|| skip_groups(channels[0]));
         let norm_out = Norm::new(p, "conv_norm_out", channels[0], groups, config.norm_eps)?.then(Activation::Silu);
         let conv_out = Conv2d::new(p, "conv_out", [channels[0], config.out_channels], 3, same(3));
         let config = config.clone();
-        Ok(Self { config, parameters, conv_in, embedding, down, middle, up, norm_out, conv_out })
+        Ok(Self { config, parameters, encoder, up, norm_out, conv_out })
     }
 
     /// What it was made from.
@@ -101,20 +69,7 @@ impl UNet {
     pub fn record(&self, net: &mut Network, x: Value, timesteps: Value, labels: Option<Value>) -> Result<Value> {
         let [_, height, width, _] = net.r.dims("unet", x)?;
         self.config.check_size(height, width, "unet")?;
-        let embedding = self.embedding.record(net, timesteps, labels)?;
-        // What every residual block begins with is done once.
-        let embedding = activation(net.r, embedding, self.config.act_fn)?;
-
-        let mut picture = if self.config.center_input_sample { scale_and_shift(net.r, x, 2.0, -1.0) } else { x };
-        let mut h = self.conv_in.record(net, picture)?;
-        let mut skips = vec![h];
-        for level in &self.down {
-            h = level.record(net, h, embedding, &mut skips, &mut picture)?;
-        }
-        if let Some((first, last)) = &self.middle {
-            h = first.record(net, h, embedding)?;
-            h = net.block(|net| last.record(net, h, embedding))?;
-        }
+        let Encoded { mut h, embedding, mut skips } = self.encoder.record(net, &self.config, [x, timesteps], labels)?;
         let mut picture = None;
         for level in &self.up {
             h = level.record(net, h, embedding, &mut skips, &mut picture)?;

@@ -4,6 +4,7 @@ mod animation;
 mod axis;
 mod bound_plot;
 mod loss_curve;
+mod npz;
 mod schedule_plot;
 mod sheet;
 

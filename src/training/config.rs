@@ -1,6 +1,7 @@
 //! What describes a run: the tables `[unet]`, `[scheduler]` and `[training]` of a TOML file, with diffusers' key names.
 
 use super::averages::EmaWarmup;
+use super::network::ClassifierTable;
 use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use super::power_ema;
 use crate::checkpoint::WeightType;
@@ -113,6 +114,9 @@ pub struct TrainingConfig {
     pub recompute: Recompute,
     /// What activations are held in.
     pub precision: Precision,
+    /// Trains a classifier, with the `[unet]` table's way down, instead of a network that predicts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierTable>,
 }
 
 impl Default for TrainingConfig {
@@ -156,6 +160,7 @@ impl Default for TrainingConfig {
             log_normal_std: 1.2,
             recompute: Recompute::None,
             precision: Precision::F32,
+            classifier: None,
         }
     }
 }
@@ -275,6 +280,14 @@ impl Tables {
     /// # Errors
     /// [`Input`](Error::Input) naming the file and the key.
     pub fn parse(text: &str, source: &str) -> Result<Self> {
+        Self::parse_over(text, source, &TrainingConfig::default())
+    }
+
+    /// As [`parse`](Self::parse), with other defaults of `[training]`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_over(text: &str, source: &str, defaults: &TrainingConfig) -> Result<Self> {
         let wrong = |error: String| Error::input(format!("{source}: {}", error.trim().replace('\n', " ")));
         let mut table: toml::Table = toml::from_str(text).map_err(|error| wrong(not_toml(text, &error)))?;
         let mut take = |name: &str| -> Result<Option<Value>> {
@@ -293,9 +306,13 @@ impl Tables {
         let training = match training {
             Some(json) => {
                 let name = name("training");
-                diffusers_config::read_keys(diffusers_config::keys_of(&json, "training", &name)?, "[training]", &name)?
+                let mut all = serde_json::to_value(defaults).map_err(|error| wrong(error.to_string()))?;
+                if let Some(all) = all.as_object_mut() {
+                    all.extend(diffusers_config::keys_of(&json, "training", &name)?.clone());
+                }
+                diffusers_config::read_keys(diffusers_config::keys_of(&all, "training", &name)?, "[training]", &name)?
             }
-            None => TrainingConfig::default(),
+            None => defaults.clone(),
         };
         Ok(Self { unet, scheduler, training })
     }

@@ -3,6 +3,7 @@
 mod averages;
 mod config;
 mod history;
+mod network;
 pub mod noise_scale;
 mod objective;
 mod order;
@@ -16,6 +17,7 @@ mod trainer;
 pub use averages::{AverageKind, EmaWarmup};
 pub use config::{Precision, RunConfig, Tables, TrainingConfig, default_unet};
 pub use history::History;
+pub use network::{ClassifierTable, Trained};
 pub use objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};

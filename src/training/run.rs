@@ -3,13 +3,14 @@
 use super::averages::AverageKind;
 use super::config::{Precision, RunConfig, TrainingConfig};
 use super::history::{History, log_csv, step_estimate};
+use super::network::Trained;
 use super::noise_scale::{Estimate, NoiseScale};
 use super::order::Order;
 use super::snapshots;
 use super::state::{FILE, TrainingState, Tuned};
 use super::trainer::{MemoryTable, StepRecord, Trainer};
 use crate::atomic_file;
-use crate::checkpoint::ModelFolder;
+use crate::checkpoint::{ClassifierFolder, ModelFolder};
 use crate::data::Dataset;
 use crate::device::{Choices, Device};
 use crate::diffusion::{Chain, ChainOptions, Request, Sampler, StepNoise};
@@ -62,7 +63,8 @@ pub struct Run {
     /// The data set's, made once: it reads every picture.
     fingerprint: String,
     trainer: Trainer,
-    sampler: Sampler,
+    /// What draws the sheets, where the network draws.
+    sampler: Option<Sampler>,
     order: Order,
     step: usize,
     losses: Vec<f32>,
@@ -89,7 +91,7 @@ impl Run {
         if folder.join(FILE).exists() {
             return refuse("holds a training run already; --resume continues it");
         }
-        if ["model_index.json", "unet/config.json"].iter().any(|part| folder.join(part).exists()) {
+        if ["model_index.json", "unet/config.json", "config.json"].iter().any(|part| folder.join(part).exists()) {
             return refuse("holds a model already; choose a new folder");
         }
         let run = Self::new(folder, config, dataset)?;
@@ -139,7 +141,7 @@ impl Run {
     /// # Errors
     /// [`Shape`](Error::Shape) if they are not those of the configuration's network.
     pub fn begin_with(&mut self, weights: Vec<f32>) -> Result<()> {
-        let (found, expected) = (weights.len(), self.trainer.unet().parameters().len());
+        let (found, expected) = (weights.len(), self.trainer.parameters().len());
         if found != expected {
             let message = format!("a flat buffer of {found} weights, expected {expected}");
             return Err(Error::Shape { op: "training run", message });
@@ -163,8 +165,9 @@ impl Run {
         config.unet.check_size(size[0], size[1], &dataset.name)?;
         let (inputs, outputs) = (config.unet.in_channels, config.unet.out_channels);
         let learned = config.scheduler.learns_variances();
+        let draws = config.training.classifier.is_none();
         let expected = if learned { 2 * dataset.channels } else { dataset.channels };
-        if dataset.channels != inputs || outputs != expected {
+        if dataset.channels != inputs || (draws && outputs != expected) {
             let why = if learned { ", twice as many as pictures have, for variances are learned" } else { "" };
             return Err(Error::input(format!(
                 "{}: pictures of {} channels, the network has in_channels {inputs} and out_channels {outputs}, expected \
@@ -172,13 +175,15 @@ impl Run {
                 dataset.name, dataset.channels, dataset.channels
             )));
         }
-        if let Some(classes) = config.unet.classes() {
+        let trainer = Trainer::new(&config, size)?;
+        if let Some(classes) = trainer.network().classes() {
             if dataset.labels.is_none() {
                 return Err(Error::input(format!("{}: no labels to learn classes from", dataset.name)));
             }
             let (name, found) = (&dataset.name, dataset.classes());
             if found > classes {
-                return Err(Error::input(format!("{name}: {found} classes, num_class_embeds is {classes}")));
+                let key = if draws { "num_class_embeds is" } else { "the classifier's class_names are" };
+                return Err(Error::input(format!("{name}: {found} classes, {key} {classes}")));
             }
             if let Some(unconditional) = config.unet.unconditional_class.filter(|&class| class < found) {
                 return Err(Error::input(format!(
@@ -186,11 +191,15 @@ impl Run {
                 )));
             }
         }
-        let trainer = Trainer::new(&config, size)?;
-        let batch = SHEET.min(config.training.train_batch_size);
-        let steps = Chain::steps_within(&config.scheduler, SHEET_STEPS);
-        let chain = Chain::new(&config.scheduler, ChainOptions { steps: Some(steps), ..ChainOptions::default() })?;
-        let sampler = Sampler::new(trainer.unet(), trainer.ema(), chain, batch, size, StepNoise::Drawn)?;
+        let sampler = match trainer.network() {
+            Trained::UNet(unet) => {
+                let batch = SHEET.min(config.training.train_batch_size);
+                let steps = Some(Chain::steps_within(&config.scheduler, SHEET_STEPS));
+                let chain = Chain::new(&config.scheduler, ChainOptions { steps, ..ChainOptions::default() })?;
+                Some(Sampler::new(unet, trainer.ema(), chain, batch, size, StepNoise::Drawn)?)
+            }
+            Trained::Classifier(_) => None,
+        };
         let order = Order::new(config.training.seed, dataset.len());
         let (folder, fingerprint) = (folder.to_path_buf(), dataset.fingerprint());
         Ok(Self {
@@ -244,12 +253,12 @@ impl Run {
     /// Planned bytes: the training step's and what drawing the sheets needs beside it.
     pub fn memory(&self) -> MemoryTable {
         let mut table = self.trainer.memory();
-        table.activations += self.sampler.memory().activations;
+        table.activations += self.sampler.as_ref().map_or(0, |sampler| sampler.memory().activations);
         table
     }
 
     fn plans(&self) -> Vec<&Plan> {
-        self.trainer.plans().chain(self.sampler.plans()).collect()
+        self.trainer.plans().chain(self.sampler.iter().flat_map(Sampler::plans)).collect()
     }
 
     /// What the run was computed with before, if that was on this device.
@@ -305,7 +314,10 @@ impl Run {
     fn load_parts(&mut self, device: &mut dyn Device, sheets: bool) -> Result<()> {
         self.check_precision(device)?;
         self.adopt_tuned(device);
-        let loaded = self.trainer.load(device).and_then(|()| if sheets { self.sampler.load(device) } else { Ok(()) });
+        let loaded = self.trainer.load(device).and_then(|()| match &mut self.sampler {
+            Some(sampler) if sheets => sampler.load(device),
+            _ => Ok(()),
+        });
         if let Err(Error::OutOfMemory(why)) = loaded {
             self.trainer.unload(device);
             let batch = self.config.training.train_batch_size;
@@ -323,7 +335,7 @@ impl Run {
         }
         loaded?;
         let buffers = std::mem::take(&mut self.buffers);
-        let initial = || self.trainer.unet().parameters().initialize(self.config.training.seed);
+        let initial = || self.trainer.parameters().initialize(self.config.training.seed);
         let parameters = buffers.get("parameters").cloned().unwrap_or_else(initial);
         if let (Some(scale), false) = (self.trainer.loss_scale(), self.loss_scale.is_empty()) {
             device.upload(scale, 0, &self.loss_scale)?;
@@ -378,7 +390,8 @@ impl Run {
         fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
         let _lock = lock(&self.folder)?;
         let snapshots = (!self.config.training.ema_sigma_rel.is_empty()).then_some(snapshots::FOLDER);
-        for part in ["", "unet", "scheduler", "samples"].into_iter().chain(snapshots) {
+        let parts: &[&str] = if self.sampler.is_some() { &["", "unet", "scheduler", "samples"] } else { &[""] };
+        for part in parts.iter().copied().chain(snapshots) {
             let part = self.folder.join(part);
             fs::create_dir_all(&part).map_err(Error::io(&part))?;
             atomic_file::sweep(&part);
@@ -386,7 +399,7 @@ impl Run {
         // From now on the folder is a run that --resume continues, whatever happens.
         let state = self.state(device)?;
         write_config(&self.folder, &state)?;
-        state.write(&self.folder, self.trainer.unet().parameters())?;
+        state.write(&self.folder, self.trainer.parameters())?;
         let training = self.config.training.clone();
         let mut batch = self.next_batch();
         while self.step < training.max_train_steps {
@@ -398,7 +411,9 @@ impl Run {
             }
             let due = training.checkpointing_steps > 0 && self.step.is_multiple_of(training.checkpointing_steps);
             if due || self.step == training.max_train_steps {
-                tell(Progress::Drawing);
+                if self.sampler.is_some() {
+                    tell(Progress::Drawing);
+                }
                 self.checkpoint(device, &mut tell)?;
                 tell(Progress::Checkpoint { done: self.step });
             }
@@ -459,7 +474,7 @@ impl Run {
             self.write_snapshot(device)?;
         }
         write_model(&self.folder, &state)?;
-        state.write(&self.folder, self.trainer.unet().parameters())
+        state.write(&self.folder, self.trainer.parameters())
     }
 
     /// Stores the power-function averages, if there are any. A checkpoint that follows is later than its snapshot, so that a
@@ -477,14 +492,15 @@ impl Run {
         }
         let skipped =
             self.trainer.loss_scale().map_or(Ok(0), |scale| Ok::<_, Error>(device.download(scale)?[2] as usize))?;
-        let parameters = self.trainer.unet().parameters();
+        let parameters = self.trainer.parameters();
         let of = self.config.training.ema_snapshot_dtype;
         snapshots::write(&self.folder, [self.step, self.step - skipped.min(self.step)], &averages, parameters, of)
     }
 
     fn draw_sheet(&mut self, device: &mut dyn Device) -> Result<()> {
         let request = Request { count: SHEET, seed: self.config.training.seed, ..Request::default() };
-        let drawn = self.sampler.sample(device, &request, |_, _, _| Ok(()))?;
+        let Some(sampler) = &mut self.sampler else { return Ok(()) };
+        let drawn = sampler.sample(device, &request, |_, _, _| Ok(()))?;
         let sheet = Pictures::new(&drawn, SHEET, self.dataset.shape())?.contact_sheet(0, None)?;
         let path = self.folder.join("samples").join(format!("step-{:07}.png", self.step));
         crate::pictures::save_png(&path, &sheet.into())
@@ -542,8 +558,17 @@ fn write_config(folder: &Path, state: &TrainingState) -> Result<()> {
 pub fn write_model(folder: &Path, state: &TrainingState) -> Result<()> {
     write_config(folder, state)?;
     atomic_file::write(&folder.join("log.csv"), log_csv(state).as_bytes())?;
-    let unet = crate::nn::UNet::new(&state.config.unet)?;
     let missing = || Error::Device("the state has no moving average".into());
     let weights = state.buffers.get("ema").cloned().ok_or_else(missing)?;
-    ModelFolder { unet, scheduler: state.config.scheduler.clone(), weights }.write(folder)
+    let scheduler = state.config.scheduler.clone();
+    match state.config.network()? {
+        Trained::UNet(unet) => ModelFolder { unet: *unet, scheduler, weights }.write(folder),
+        Trained::Classifier(classifier) => {
+            let table = state.config.training.classifier.clone();
+            let (class_names, noiseless) =
+                table.map_or((Vec::new(), false), |table| (table.class_names, table.noiseless));
+            let scheduler = (!noiseless).then_some(scheduler);
+            ClassifierFolder { classifier: *classifier, class_names, scheduler, weights }.write(folder)
+        }
+    }
 }

@@ -104,8 +104,8 @@ pub fn reconstruct(folder: &Path, state: &TrainingState, sigma_rel: f64) -> Resu
     }
     let profiles: Vec<Profile> = stored.iter().map(|stored| stored.profile).collect();
     let combination = combine(&profiles, Profile { time: state.taken(), gamma: gamma_of(sigma_rel) })?;
-    let unet = crate::nn::UNet::new(&state.config.unet)?;
-    let mut sum = vec![0.0f64; unet.parameters().len()];
+    let network = state.config.network()?;
+    let mut sum = vec![0.0f64; network.parameters().len()];
     for (stored, &weight) in stored.iter().zip(&combination.weights) {
         let mut add = |flat: &[f32]| sum.iter_mut().zip(flat).for_each(|(sum, &x)| *sum += weight * f64::from(x));
         match (&stored.file, state.buffers.get(&stored.name)) {
@@ -114,7 +114,7 @@ pub fn reconstruct(folder: &Path, state: &TrainingState, sigma_rel: f64) -> Resu
             (Some(file), _) => {
                 let tensors = Tensors::open(file)?;
                 let source = format!("{}: {}", file.display(), stored.name);
-                add(&unet.parameters().flatten(&tensors.with_prefix(&format!("{}.", stored.name)), &source)?);
+                add(&network.parameters().flatten(&tensors.with_prefix(&format!("{}.", stored.name)), &source)?);
             }
         }
     }

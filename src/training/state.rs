@@ -157,12 +157,12 @@ impl TrainingState {
                 "{source}: loss_scale is {loss_scale:?}, expected 3 numbers, the first from 1 on"
             )));
         }
-        let unet = crate::nn::UNet::new(&config.unet)?;
+        let network = config.network()?;
         let mut buffers = BTreeMap::new();
         let own = ["parameters", "ema", "first_moments", "second_moments"].map(String::from);
         for buffer in own.into_iter().chain(config.training.more_averages().map(AverageKind::name)) {
             let prefix = format!("{buffer}.");
-            let flat = unet.parameters().flatten(&file.with_prefix(&prefix), &format!("{source}: {buffer}"))?;
+            let flat = network.parameters().flatten(&file.with_prefix(&prefix), &format!("{source}: {buffer}"))?;
             buffers.insert(buffer, flat);
         }
         let tuned = serde_json::from_str(file.metadata().get("tuned").map_or("{}", String::as_str))

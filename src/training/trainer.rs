@@ -2,6 +2,7 @@
 
 use super::averages::Averages;
 use super::config::{Precision, RunConfig};
+use super::network::Trained;
 use super::objective::Objective;
 use crate::device::{Device, PlanId};
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use crate::kernels::ema::{ema_step_of_rate, ema_step_scaled};
 use crate::kernels::gradient_norm::gradient_norm;
 use crate::kernels::loss_scale;
 use crate::kernels::step_report::{self, step_report};
-use crate::nn::{Network, UNet};
+use crate::nn::{Network, Parameters};
 use crate::plan::{Element, Plan, Recorder, Step, Storage, Value};
 use std::collections::BTreeMap;
 
@@ -72,7 +73,7 @@ pub struct StepRecord {
 /// Takes training steps on a device.
 pub struct Trainer {
     config: RunConfig,
-    unet: UNet,
+    network: Trained,
     state: OptimizerState,
     ema: Storage,
     averages: Averages,
@@ -99,18 +100,18 @@ impl Trainer {
     /// [`Input`](Error::Input) or [`Shape`](Error::Shape) if the configuration does not fit together.
     pub fn new(config: &RunConfig, [height, width]: [usize; 2]) -> Result<Self> {
         config.training.validate()?;
-        let unet = UNet::new(&config.unet)?;
+        let network = config.network()?;
         let training = &config.training;
         let batch = training.train_batch_size;
         let shape = [batch, height, width, config.unet.in_channels];
-        let state = OptimizerState::new(unet.parameters().len());
-        let ema = Storage::f32("moving average", unet.parameters().len());
-        let averages = Averages::new(training, unet.parameters().len());
+        let state = OptimizerState::new(network.parameters().len());
+        let ema = Storage::f32("moving average", network.parameters().len());
+        let averages = Averages::new(training, network.parameters().len());
         let pictures = Storage::f32("pictures", shape.iter().product());
         let one = Storage::f32("one", 1);
 
         let mixed = (training.precision == Precision::Mixed).then(|| Mixed {
-            halves: Storage::f16("weights in half precision", unet.parameters().len()),
+            halves: Storage::f16("weights in half precision", network.parameters().len()),
             scale: Storage::f32("loss scale", loss_scale::INITIAL.len()),
             state: None,
         });
@@ -124,20 +125,20 @@ impl Trainer {
         let objective = Objective::new(config, batch * training.gradient_accumulation_steps)?;
         let noised = objective.noise(&mut r, x0)?;
         let labels = Storage::u32("labels", batch * objective.copies());
-        let mut label_value = config.unet.classes().map(|_| r.input(&labels, &[labels.len()]));
+        let mut label_value = network.classes().map(|_| r.input(&labels, &[labels.len()]));
         if let (Some(before), Some(dropout)) = (label_value, config.class_dropout()?) {
             label_value = Some(class_dropout(&mut r, before, batch, dropout)?);
         }
         let mut net = Network {
             r: &mut r,
-            parameters: unet.parameters(),
+            parameters: network.parameters(),
             weights: &state.parameters,
             gradients: Some(&state.gradients),
             halves: mixed.as_ref().map(|mixed| &mixed.halves),
             recompute: training.recompute,
         };
-        let prediction = unet.record(&mut net, noised.sample, noised.told, label_value)?;
-        let loss = objective.loss(&mut r, &noised, prediction)?;
+        let output = network.record(&mut net, [noised.sample, noised.told], label_value)?;
+        let loss = objective.loss(&mut r, &noised, output, label_value)?;
         let upstream = r.bind(mixed.as_ref().map_or(&one, |mixed| &mixed.scale), 0, &[1]);
         r.backward(loss, upstream)?;
         let norm = gradient_norm(&mut r, &state.gradients);
@@ -148,7 +149,7 @@ impl Trainer {
 
         let mut trainer = Self {
             config: config.clone(),
-            unet,
+            network,
             state,
             ema,
             averages,
@@ -191,7 +192,7 @@ impl Trainer {
         };
         let control = self.mixed.as_ref().map(|mixed| loss_scale::loss_scale(r, norm, &mixed.scale));
         let state = OptimizerState { gradients: gradients.clone(), ..self.state.clone() };
-        adam_step_over(r, &state, &self.unet.parameters().trained_runs(), control.unwrap_or(norm), adam);
+        adam_step_over(r, &state, &self.network.parameters().trained_runs(), control.unwrap_or(norm), adam);
         ema_step_scaled(r, &state.parameters, &self.ema, control);
         for (row, (.., average)) in self.averages.all.iter().enumerate() {
             ema_step_of_rate(r, &state.parameters, average, control, &self.averages.rates, row);
@@ -199,8 +200,13 @@ impl Trainer {
     }
 
     /// The network.
-    pub fn unet(&self) -> &UNet {
-        &self.unet
+    pub fn network(&self) -> &Trained {
+        &self.network
+    }
+
+    /// The network's parameters.
+    pub fn parameters(&self) -> &Parameters {
+        self.network.parameters()
     }
 
     /// The flat buffer of the moving average of the weights.
@@ -356,7 +362,7 @@ impl Trainer {
             return Err(Error::input(format!("step {n}: pictures of {found} numbers, expected {expected}")));
         }
         device.upload(&self.pictures, 0, pictures)?;
-        if let Some(classes) = self.config.unet.classes() {
+        if let Some(classes) = self.network.classes() {
             // The shaders index with them, unchecked.
             if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
                 return Err(Error::input(format!("step {n}: label {label}, expected 0 to {}", classes - 1)));

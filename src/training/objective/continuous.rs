@@ -77,7 +77,11 @@ impl Objective {
         };
         Ok(Self {
             levels: Levels::Continuous(levels),
-            terms: if sliced { Terms::Sliced } else { Terms::Simple(training.element_loss()) },
+            terms: match training.classifier {
+                Some(_) => Terms::Classes,
+                None if sliced => Terms::Sliced,
+                None => Terms::Simple(training.element_loss()),
+            },
             shares: None,
             importance: None,
         })

@@ -11,8 +11,9 @@ use crate::device::Device;
 use crate::diffusion::{DeviceTables, NoiseSchedule};
 use crate::error::{Error, Result};
 use crate::kernels::continuous_levels::{ContinuousLevels, continuous_levels};
+use crate::kernels::cross_entropy::cross_entropy;
 use crate::kernels::forward_process::forward_process;
-use crate::kernels::levels::{self, DiscreteLevels, TimestepDraw, levels};
+use crate::kernels::levels::{self, COLUMNS, DiscreteLevels, TimestepDraw, levels};
 use crate::kernels::loss_record::{self, loss_record};
 use crate::kernels::picture_loss::{ElementLoss, picture_loss};
 use crate::kernels::sliced_score::{sliced_inputs, sliced_score};
@@ -36,6 +37,8 @@ enum Levels {
     /// As timesteps, which the schedule's tables know.
     Discrete(DiscreteLevels, DeviceTables),
     Continuous(ContinuousLevels),
+    /// There is no noise, and what the network is told is 0.
+    Clean,
 }
 
 /// What is added up.
@@ -48,6 +51,8 @@ enum Terms {
     /// Both.
     Hybrid(ElementLoss, VariationalBound, f32),
     Sliced,
+    /// Cross-entropy with the pictures' labels.
+    Classes,
 }
 
 /// How often each timestep is drawn, where they are not all alike.
@@ -86,6 +91,12 @@ impl Objective {
         let (training, scheduler) = (&config.training, &config.scheduler);
         scheduler.check("scheduler")?;
         rules::check_told(config)?;
+        if let Some(table) = &training.classifier {
+            rules::check_classifier(config)?;
+            if table.noiseless {
+                return Ok(Self { levels: Levels::Clean, terms: Terms::Classes, shares: None, importance: None });
+            }
+        }
         if let Some(process) = scheduler.process() {
             return Self::continuous(config, process, whole);
         }
@@ -121,6 +132,7 @@ impl Objective {
         // T E_t[L_t] is the sum over all t.
         let all = timesteps as f32;
         let terms = match training.objective {
+            _ if training.classifier.is_some() => Terms::Classes,
             ObjectiveName::Simple => Terms::Simple(loss),
             ObjectiveName::Sliced => Terms::Sliced,
             ObjectiveName::Vlb => Terms::Bound(bound(false), all),
@@ -161,6 +173,12 @@ impl Objective {
                 (levels(r, tables, shares, pictures, *discrete)?, Some(tables))
             }
             Levels::Continuous(continuous) => (continuous_levels(r, pictures, *continuous), None),
+            Levels::Clean => {
+                // A device's storages begin as zeros.
+                let [told, levels] = [1, COLUMNS].map(|columns| Storage::f32("no noise", pictures * columns));
+                let [told, levels] = [r.input(&told, &[pictures]), r.input(&levels, &[pictures, COLUMNS])];
+                return Ok(Noised { sample: x0, told, directions: None, x0, target: x0, levels, tables: None });
+            }
         };
         let noisy = forward_process(r, drawn.levels, x0)?;
         let (mut sample, mut told, mut directions) = (noisy.sample, drawn.told, None);
@@ -171,15 +189,16 @@ impl Objective {
         Ok(Noised { sample, told, directions, x0, target: noisy.target, levels: drawn.levels, tables })
     }
 
-    /// What the network's output for the batch costs, `[1]`.
+    /// What the network's output for the batch costs, `[1]`: of a classifier the scores, with the pictures' labels.
     ///
     /// # Errors
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
-    pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value) -> Result<Value> {
+    pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value, labels: Option<Value>) -> Result<Value> {
         let Noised { sample: x_t, x0, target, levels, tables, .. } = *noised;
         let weighting = match &self.levels {
             Levels::Discrete(levels, _) => levels.weighting,
             Levels::Continuous(levels) => levels.weighting,
+            Levels::Clean => Weighting::None,
         };
         let correction = self.importance.is_some();
         let weighted = Factors { weight: weighting != Weighting::None, correction, scale: 1.0 };
@@ -187,7 +206,12 @@ impl Objective {
             let tables = tables.ok_or_else(|| Error::Device("a bound of no timesteps".into()))?;
             variational_bound(r, bound, BoundOperands { tables, indices: levels, output, x0, x_t })
         };
+        let plain = Factors { weight: false, correction: false, scale: 1.0 };
         let (losses, other, factors) = match self.terms {
+            Terms::Classes => {
+                let labels = labels.ok_or_else(|| Error::Device("classes of no labels".into()))?;
+                (cross_entropy(r, output, labels)?, None, plain)
+            }
             Terms::Simple(loss) => (picture_loss(r, output, target, loss)?, None, weighted),
             Terms::Bound(terms, scale) => (bound(r, terms)?, None, Factors { weight: false, correction, scale }),
             Terms::Hybrid(loss, terms, factor) => {
@@ -197,7 +221,7 @@ impl Objective {
             Terms::Sliced => {
                 let directions = noised.directions.ok_or_else(|| Error::Device("slices of no directions".into()))?;
                 let losses = sliced_score(r, output, directions, levels)?;
-                (losses, None, Factors { weight: false, correction: false, scale: 1.0 })
+                (losses, None, plain)
             }
         };
         if let Some(Learning { record, .. }) = &self.importance {

@@ -91,6 +91,33 @@ pub(super) fn check_told(config: &RunConfig) -> Result<()> {
     })
 }
 
+/// Whether a classifier can be trained so.
+///
+/// # Errors
+/// [`Input`](Error::Input) naming what it does not take.
+pub(super) fn check_classifier(config: &RunConfig) -> Result<()> {
+    let training = &config.training;
+    let own = TrainingConfig { weighting: None, ..training.clone() }.weighting_for(&config.scheduler);
+    let rules = [
+        (training.objective == ObjectiveName::Simple, "objective", word(training.objective), "\"simple\""),
+        (training.loss == LossName::L2, "loss", word(training.loss), "none: its loss is the cross-entropy"),
+        (training.weighting.is_none_or(|given| given == own), "weighting", word(training.weighting), "none"),
+        (training.class_dropout == 0.0, "class_dropout", training.class_dropout.to_string(), "0"),
+        (
+            training.timestep_sampler != Some(TimestepSampler::Importance),
+            "timestep_sampler",
+            word(training.timestep_sampler),
+            "another",
+        ),
+    ];
+    match rules.into_iter().find(|(allowed, ..)| !allowed) {
+        Some((_, key, found, expected)) => {
+            Err(Error::input(format!("training: {key} is {found}, of a classifier expected {expected}")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whether sliced score matching can be trained so.
 ///
 /// # Errors
