@@ -48,7 +48,7 @@ fn config(times: usize, class_dropout: f32) -> RunConfig {
 fn trained(device: &mut dyn Device, config: &RunConfig, labels: impl Fn(usize) -> Vec<u32>) -> Vec<u32> {
     let digits = digits();
     let mut trainer = Trainer::new(config, [8, 8]).unwrap();
-    let weights = trainer.unet().parameters().initialize(config.training.seed);
+    let weights = trainer.parameters().initialize(config.training.seed);
     trainer.load(device).unwrap();
     for (name, storage) in trainer.buffers() {
         if matches!(name, "parameters" | "ema") {
