@@ -4,12 +4,12 @@ use super::device::DeviceFlag;
 use super::flow;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
-use super::output::say;
+use super::output::{note, say};
 use super::progress::Progress;
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{Chain, Direction, Request, Sampler, StepNoise};
+use crate::diffusion::{Chain, Direction, Passes, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
@@ -181,12 +181,22 @@ pub(super) fn draw(
     let batch = batch.min(request.count);
     let stages = chain.stages().len();
     let step_noise = if request.step_noise.is_some() { StepNoise::Given } else { StepNoise::Drawn };
-    let mut sampler = Sampler::new(&model.unet, &weights, chain, batch, size, step_noise)?;
+    let record = |batch: usize| Sampler::new(&model.unet, &weights, chain.clone(), batch, size, step_noise);
+    let mut sampler = record(batch)?;
+    let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
+    let each = if both { ", each with and without its class" } else { "" };
+    note!("memory       {:.1} MB planned for {batch} pictures at a time{each}", sampler.memory().total() as f64 / 1e6);
     flag.tune(device, |device, watch| sampler.tune(device, watch))?;
-    sampler.load(device).map_err(|error| match error {
-        Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
-        other => other,
-    })?;
+    if let Err(error) = sampler.load(device) {
+        let Error::OutOfMemory(why) = error else { return Err(error) };
+        let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2)).take_while(|&batch| batch > 0);
+        let fits = |batch: &usize| record(*batch).is_ok_and(|smaller| smaller.would_fit(device));
+        let advice = match halves.into_iter().find(fits) {
+            Some(fitting) => format!("--batch {fitting} would fit"),
+            None => "not even --batch 1 would fit".into(),
+        };
+        return Err(Error::OutOfMemory(format!("batch {batch}{each}: {why}; {advice}")));
+    }
     device.upload(&weights, 0, &model.weights)?;
     let mut progress = Progress::new("drawing", 0, request.count.div_ceil(batch) * stages);
     let drawn = sampler.sample(device, request, |number, done, _| {

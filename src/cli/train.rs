@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::diffusion::{PredictionType, Process, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::nn::{SampleSize, TimeEmbeddingType, UNetConfig};
+use crate::nn::{SampleSize, TimeEmbeddingType, UNet, UNetConfig};
 use crate::training::{
     self, EmaWarmup, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
 };
@@ -231,10 +231,16 @@ impl Train {
             )));
         }
         let (mut unet, mut weights) = (unet.clone(), model.weights);
+        let knows_none = unet.unconditional_class.is_some() || unet.classes().is_none();
+        if tables.training.class_dropout > 0.0 && !knows_none {
+            let naming = |error: Error| Error::input(format!("--from {}: --class-dropout: {error}", from.display()));
+            let (grown, flat) = UNet::new(&unet)?.with_one_more_class(&weights).map_err(naming)?;
+            (unet, weights) = (grown.config().clone(), flat);
+        }
         // What says 0 is half way between the least and the largest variance.
         if scheduler.variance_type == Some(VarianceType::LearnedRange) && unet.out_channels == unet.in_channels {
             let naming = |error: Error| Error::input(format!("--from {}: {error}", from.display()));
-            let (grown, flat) = model.unet.with_twice_the_outputs(&weights).map_err(naming)?;
+            let (grown, flat) = UNet::new(&unet)?.with_twice_the_outputs(&weights).map_err(naming)?;
             (unet, weights) = (grown.config().clone(), flat);
         }
         let config = RunConfig { unet, scheduler, training: tables.training };

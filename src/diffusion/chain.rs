@@ -406,6 +406,9 @@ impl Plan<'_> {
         if let Some(stage) = stages.iter().find(|stage| stage.weights.row().iter().any(|w| !(*w as f32).is_finite())) {
             return Err(self.impossible(stage));
         }
+        if kernel.clipping != Clipping::None && !self.options.diffusers_exact {
+            Guidance::agree_with_clipping(&mut stages);
+        }
         let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
         Ok(Chain { stages, draws, initial_deviation, kernel, threshold, learned_variances: None, guidance })
     }
