@@ -122,6 +122,8 @@ pub(super) struct Plan<'a> {
 
 /// Steps of the samplers that need few.
 const FEW_STEPS: usize = 50;
+/// Steps of those that need many, in continuous time, which has no number of its own.
+const MANY_STEPS: usize = 200;
 /// Levels of annealed Langevin dynamics where the network knows all (Song & Ermon 2019).
 const LANGEVIN_LEVELS: usize = 10;
 
@@ -350,6 +352,7 @@ impl ChainOptions {
     fn steps_and_list(&self, sampler: SamplerName, config: &SchedulerConfig) -> Result<(usize, Option<Vec<usize>>)> {
         let all = config.most_steps();
         let default = match sampler {
+            _ if sampler.takes_many() && config.class.is_continuous() => MANY_STEPS.min(all),
             _ if sampler.takes_many() => all,
             SamplerName::Langevin if config.noise_levels() > 0 => all,
             SamplerName::Langevin => LANGEVIN_LEVELS.min(all),
