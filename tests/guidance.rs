@@ -123,7 +123,8 @@ fn intervals_are_of_noise_over_signal() {
     let mut host = Host::<f32>::new();
     for class in SchedulerClass::ALL {
         let config = scheduler(class, json!({}));
-        let interval = |low: f64, high: f64| Guidance { scale: 3.0, rescale: 0.0, interval: Some([low, high]) };
+        let interval =
+            |low: f64, high: f64| Guidance { scale: 3.0, interval: Some([low, high]), ..Guidance::default() };
         let chain = |guidance| {
             Chain::new(&config, ChainOptions { steps: Some(8), guidance, ..ChainOptions::default() }).unwrap()
         };
@@ -195,7 +196,7 @@ fn rescaling_brings_the_deviation_back() {
         };
         let [without, with] = [0.0, 1.0].map(|scale| outputs(guided(scale), device));
         for phi in [0.3, 1.0] {
-            let found = outputs(Guidance { scale: 4.0, rescale: phi, interval: None }, device);
+            let found = outputs(Guidance { scale: 4.0, rescale: phi, ..Guidance::default() }, device);
             let len = found.len() / COUNT;
             for picture in 0..COUNT {
                 let of = |all: &[f64]| all[picture * len..][..len].to_vec();

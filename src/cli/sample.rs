@@ -1,13 +1,16 @@
 //! `aquatint sample`
 
+use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::say;
 use super::progress::Progress;
-use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
+use crate::checkpoint::{ClassifierFolder, ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise};
+use crate::diffusion::{
+    Aim, Chain, ChainOptions, Guidance, Guide, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise,
+};
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
@@ -21,6 +24,8 @@ use std::process::ExitCode;
     aquatint sample runs/digits --sampler dpmpp-2m --steps 12 --out drawn\n  \
     aquatint sample runs/guided --guidance 3 --class 7 --out sevens\n  \
     aquatint sample runs/guided --guidance 5 --guidance-rescale 0.7 --guidance-interval 0.3,5 --out drawn\n  \
+    aquatint sample runs/digits --classifier runs/guide --classifier-scale 2 --class 7 --out sevens\n  \
+    aquatint sample runs/digits --classifier runs/guide --classifier-scale 20 --like seven.png --out alike\n  \
     aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n\n\
     --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
     kept, the rest is the other class's default.")]
@@ -72,6 +77,8 @@ pub(super) struct Sample {
     device: DeviceFlag,
     #[command(flatten)]
     guidance: GuidanceFlags,
+    #[command(flatten)]
+    classifier: ClassifierFlags,
 }
 
 /// Pictures in one call. Further ones are drawn with another seed.
@@ -106,10 +113,14 @@ impl Sample {
         let channels = model.unet.config().in_channels;
         chain.check_channels(channels, model.unet.config().out_channels)?;
         let shape = [self.count, channels, height, width];
-        let request = Request {
+        let guide = self.classifier.read(&model, [height, width])?;
+        // A model that knows no classes may still be guided to them.
+        let only_guided = guide.is_some() && model.unet.config().classes().is_none();
+        let mut request = Request {
             count: self.count,
             seed: self.seed,
             labels: match &self.class[..] {
+                _ if only_guided => None,
                 [] => None,
                 [class] => Some(vec![*class; self.count]),
                 classes => Some(classes.to_vec()),
@@ -120,7 +131,12 @@ impl Sample {
         };
         let mut device = self.device.open()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-        let drawn = draw(&model, chain, &mut *device, &self.device, &request, self.batch, [height, width])?;
+        if let Some(guide) = &guide {
+            let aim = self.classifier.aim(guide, &self.class, self.count, &mut *device, &self.device)?;
+            request.aim = Some(aim);
+        }
+        let sizes = [self.batch, height, width];
+        let drawn = draw_guided(&model, guide.as_ref(), chain, &mut *device, &self.device, &request, sizes)?;
 
         if let Some(path) = &self.tensors {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
@@ -155,7 +171,7 @@ impl Sample {
             steps: self.steps,
             eta: self.eta.unwrap_or(0.0),
             diffusers_exact: self.diffusers_exact,
-            guidance: self.guidance.guidance()?,
+            guidance: Guidance { classifier_scale: self.classifier.scale(), ..self.guidance.guidance()? },
         };
         Chain::new(&scheduler, options)
     }
@@ -187,19 +203,41 @@ pub(super) fn draw(
     flag: &DeviceFlag,
     request: &Request,
     batch: usize,
-    size: [usize; 2],
+    [height, width]: [usize; 2],
+) -> Result<Vec<f32>> {
+    draw_guided(model, None, chain, device, flag, request, [batch, height, width])
+}
+
+/// As [`draw`], guided by a classifier; the sizes are pictures at a time, height and width.
+fn draw_guided(
+    model: &ModelFolder,
+    classifier: Option<&ClassifierFolder>,
+    chain: Chain,
+    device: &mut dyn Device,
+    flag: &DeviceFlag,
+    request: &Request,
+    [batch, height, width]: [usize; 3],
 ) -> Result<Vec<f32>> {
     let weights = Storage::f32("weights", model.weights.len());
     let batch = batch.min(request.count);
     let stages = chain.stages().len();
     let step_noise = if request.step_noise.is_some() { StepNoise::Given } else { StepNoise::Drawn };
-    let mut sampler = Sampler::new(&model.unet, &weights, chain, batch, size, step_noise)?;
+    let by_classes = matches!(request.aim, Some(Aim::Classes(_)));
+    let pulls = classifier.filter(|_| chain.guidance().classifier_scale > 0.0);
+    let of_guide = pulls.map(|folder| (folder, Storage::f32("classifier's weights", folder.weights.len())));
+    let guide =
+        of_guide.as_ref().map(|(folder, weights)| Guide { classifier: &folder.classifier, weights, by_classes });
+    let size = [height, width];
+    let mut sampler = Sampler::guided(&model.unet, &weights, chain, batch, size, step_noise, guide.as_ref())?;
     flag.tune(device, |device, watch| sampler.tune(device, watch))?;
     sampler.load(device).map_err(|error| match error {
         Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
         other => other,
     })?;
     device.upload(&weights, 0, &model.weights)?;
+    if let Some((folder, weights)) = &of_guide {
+        device.upload(weights, 0, &folder.weights)?;
+    }
     let mut progress = Progress::new("drawing", 0, request.count.div_ceil(batch) * stages);
     let drawn = sampler.sample(device, request, |number, done, _| {
         progress.at(number * stages + done, || "steps,".into());

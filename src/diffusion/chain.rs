@@ -1,5 +1,6 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
+use super::classifier_guidance;
 use super::samplers::{ddim, ddpm, dpmpp_2m, euler, flow, heun};
 use super::{Guidance, NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
 use crate::error::{Error, Result};
@@ -104,6 +105,8 @@ impl Chain {
             }
         }?;
         options.guidance.apply(config, &mut stages)?;
+        let ancestral = class == SchedulerClass::Ddpm;
+        classifier_guidance::apply(options.guidance.classifier_scale, config, ancestral, &mut stages)?;
         for stage in &stages {
             if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {
                 return Err(plan.impossible(stage));

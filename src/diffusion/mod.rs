@@ -2,6 +2,7 @@
 
 mod betas_file;
 mod chain;
+mod classifier_guidance;
 mod guidance;
 pub mod likelihood;
 mod noise_levels;
@@ -16,6 +17,7 @@ mod timesteps;
 
 pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Stage};
+pub use classifier_guidance::{Aim, Guide};
 pub use guidance::{Guidance, Passes};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
