@@ -91,6 +91,35 @@ fn at_0_and_1_there_is_one_pass_and_the_same_bits() {
     });
 }
 
+/// In a batch of its own size a picture's bits are the same wherever it stands; in another they agree.
+#[test]
+fn guided_pictures_do_not_depend_on_their_batch() {
+    let guidance = Guidance { scale: 3.0, rescale: 0.7, interval: Some([0.1, 20.0]), ..Guidance::default() };
+    devices::on_each(|device| {
+        for class in [SchedulerClass::Ddpm, SchedulerClass::DpmSolverMultistep] {
+            let config = scheduler(class, json!({}));
+            let mut draw = |batch: usize, [first, count]: [usize; 2]| {
+                let options = ChainOptions { steps: Some(4), guidance, ..ChainOptions::default() };
+                let chain = Chain::new(&config, options).unwrap();
+                let unet = unet(2);
+                let weights = Storage::f32("weights", unet.parameters().len());
+                let mut sampler = Sampler::new(&unet, &weights, chain, batch, SIZE, StepNoise::Drawn).unwrap();
+                sampler.load(device).unwrap();
+                device.upload(&weights, 0, &unet.parameters().initialize(5)).unwrap();
+                let request = Request { count, first_picture: first as u32, seed: 2, ..Request::default() };
+                sampler.sample(device, &request, |_, _, _| Ok(())).unwrap()
+            };
+            let whole = draw(3, [0, COUNT]);
+            let picture = whole.len() / COUNT;
+            assert_eq!(bits(&draw(3, [1, 4])), bits(&whole[picture..]), "{class:?}");
+            let largest = whole.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            for (a, b) in draw(5, [0, COUNT]).iter().zip(&whole) {
+                assert!((a - b).abs() < 1e-4 * largest, "{class:?}: {a}, {b}");
+            }
+        }
+    });
+}
+
 /// A chain of one stage is a line of the network's output, so that of the pictures with a class and without follow all
 /// others. Learned variances, which add no noise in the last step, do not disturb it.
 #[test]

@@ -202,7 +202,7 @@ fn flags_go_together_or_are_refused_by_name() {
         ("", &["--schedule", "vp"][..], true, &["weighting = \"none\"", "timestep_sampler = \"uniform\""][..]),
         ("", &["--schedule", "vp", "--prediction", "v"], true, &["prediction_type = \"v_prediction\""]),
         ("", &["--schedule", "sub-vp", "--timestep-sampler", "stratified"], true, &["sub_vp = true", "\"stratified\""]),
-        ("", &["--schedule", "ve"], true, &["weighting = \"snr\"", "sigma_max = 50"]),
+        ("", &["--schedule", "ve"], true, &["weighting = \"snr\"", "sigma_max = 7.2"]),
         ("", &["--schedule", "ve", "--weighting", "none"], true, &["weighting = \"none\""]),
         ("", &["--schedule", "ve", "--prediction", "epsilon"], true, &["weighting = \"none\"", "\"epsilon\""]),
         ("", &["--schedule", "ncsn"], true, &["weighting = \"snr\"", "num_noise_levels = 232"]),

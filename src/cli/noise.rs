@@ -29,16 +29,21 @@ pub(super) enum Continuous {
     Edm,
 }
 
-/// The largest sigma of VE for pictures in [-1, 1] of 32 pixels (Song & Ermon 2020, technique 1); diffusers' is for 1024.
-const VE_SIGMA_MAX: f64 = 50.0;
+/// The largest sigma of VE is to be about the largest distance between pictures (Song & Ermon 2020, technique 1): that of
+/// CIFAR-10, which grows as the root of a picture's values.
+const CIFAR_SIGMA_MAX: f64 = 50.0;
+const CIFAR_VALUES: f64 = 3072.0;
 /// How many levels of noise there are up to it (the same, appendix B: CIFAR-10's).
 const NCSN_LEVELS: u32 = 232;
 
 impl Continuous {
     /// Its class laid over a scheduler: what was given of the class's keys stays, the rest is the class's.
-    fn apply(self, scheduler: &SchedulerConfig, source: &str) -> Result<SchedulerConfig> {
+    fn apply(self, scheduler: &SchedulerConfig, values: usize, source: &str) -> Result<SchedulerConfig> {
         let sub_vp = |is: bool| [("sub_vp", json!(is))];
-        let sigma_max = ("sigma_max", json!(VE_SIGMA_MAX));
+        // Two digits say enough.
+        let exact = CIFAR_SIGMA_MAX * (values as f64 / CIFAR_VALUES).sqrt();
+        let unit = 10_f64.powi(exact.log10().floor() as i32 - 1);
+        let sigma_max = ("sigma_max", json!((exact / unit).round() * unit));
         match self {
             Self::Vp => scheduler.with_process(SchedulerClass::SdeVp, [], sub_vp(false), source),
             Self::SubVp => scheduler.with_process(SchedulerClass::SdeVp, [], sub_vp(true), source),
@@ -103,8 +108,8 @@ impl fmt::Display for Noise {
 }
 
 impl Noise {
-    /// The scheduler with this noise, whatever it had before. `source` is named in errors.
-    pub(super) fn apply(&self, scheduler: SchedulerConfig, source: &str) -> Result<SchedulerConfig> {
+    /// The scheduler with this noise, whatever it had before, for pictures of so many `values`. `source` is named in errors.
+    pub(super) fn apply(&self, scheduler: SchedulerConfig, values: usize, source: &str) -> Result<SchedulerConfig> {
         // What is in continuous time has no betas.
         let scheduler = match self {
             Self::Named(_) | Self::File(_) if scheduler.class.is_continuous() => {
@@ -113,7 +118,7 @@ impl Noise {
             _ => scheduler,
         };
         match self {
-            Self::Continuous(continuous) => continuous.apply(&scheduler, source),
+            Self::Continuous(continuous) => continuous.apply(&scheduler, values, source),
             Self::Named(schedule) => scheduler.with_beta_schedule(*schedule, source),
             Self::File(path) => scheduler.with_betas(read_betas(path)?, &path.display().to_string()),
         }

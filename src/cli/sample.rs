@@ -4,12 +4,12 @@ use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
-use super::output::say;
+use super::output::{note, say};
 use super::progress::Progress;
 use crate::checkpoint::{ClassifierFolder, ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
 use crate::diffusion::{
-    Aim, Chain, ChainOptions, Guidance, Guide, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise,
+    Aim, Chain, ChainOptions, Guidance, Guide, Passes, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise,
 };
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
@@ -228,12 +228,23 @@ fn draw_guided(
     let guide =
         of_guide.as_ref().map(|(folder, weights)| Guide { classifier: &folder.classifier, weights, by_classes });
     let size = [height, width];
-    let mut sampler = Sampler::guided(&model.unet, &weights, chain, batch, size, step_noise, guide.as_ref())?;
+    let record =
+        |batch: usize| Sampler::guided(&model.unet, &weights, chain.clone(), batch, size, step_noise, guide.as_ref());
+    let mut sampler = record(batch)?;
+    let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
+    let each = if both { ", each with and without its class" } else { "" };
+    note!("memory       {:.1} MB planned for {batch} pictures at a time{each}", sampler.memory().total() as f64 / 1e6);
     flag.tune(device, |device, watch| sampler.tune(device, watch))?;
-    sampler.load(device).map_err(|error| match error {
-        Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
-        other => other,
-    })?;
+    if let Err(error) = sampler.load(device) {
+        let Error::OutOfMemory(why) = error else { return Err(error) };
+        let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2)).take_while(|&batch| batch > 0);
+        let fits = |batch: &usize| record(*batch).is_ok_and(|smaller| smaller.would_fit(device));
+        let advice = match halves.into_iter().find(fits) {
+            Some(fitting) => format!("--batch {fitting} would fit"),
+            None => "not even --batch 1 would fit".into(),
+        };
+        return Err(Error::OutOfMemory(format!("batch {batch}{each}: {why}; {advice}")));
+    }
     device.upload(&weights, 0, &model.weights)?;
     if let Some((folder, weights)) = &of_guide {
         device.upload(weights, 0, &folder.weights)?;

@@ -102,7 +102,7 @@ impl Schedule {
 
     fn told(&self, name: &str) -> Result<Told> {
         let scheduler = match name.parse::<Noise>() {
-            Ok(noise) => noise.apply(self.bare()?, name)?,
+            Ok(noise) => noise.apply(self.bare()?, 1, name)?,
             Err(_) if Path::new(name).exists() => {
                 note_default_scheduler(Path::new(name))?;
                 ModelFolder::read_scheduler(Path::new(name))?.unwrap_or_default()

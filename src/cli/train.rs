@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::diffusion::{PredictionType, Process, SchedulerConfig, VarianceType};
 use crate::error::{Error, Result};
 use crate::metrics::median;
-use crate::nn::{SampleSize, TimeEmbeddingType, UNetConfig};
+use crate::nn::{SampleSize, TimeEmbeddingType, UNet, UNetConfig};
 use crate::training::{
     self, EmaWarmup, Run, RunConfig, Tables, TrainingConfig, TrainingState, default_unet, write_model,
 };
@@ -165,7 +165,7 @@ impl Train {
         // One more stands for no class.
         let classes = classes.map(|classes| classes + usize::from(drops_labels));
         let chosen = tables.unet.is_none();
-        let scheduler = self.scheduler(tables.scheduler.unwrap_or_default())?;
+        let scheduler = self.scheduler(tables.scheduler.unwrap_or_default(), dataset.picture_len())?;
         let mut unet = match tables.unet {
             Some(unet) => unet,
             None => {
@@ -217,7 +217,8 @@ impl Train {
         }
         let dataset = open_dataset(t, &t.dataset, Some(unet))?;
         let own = model.scheduler.with_class(model.scheduler.class, &from.display().to_string())?;
-        let (was, scheduler) = (own.for_training("--from")?, self.scheduler(tables.scheduler.unwrap_or(own))?);
+        let (was, scheduler) =
+            (own.for_training("--from")?, self.scheduler(tables.scheduler.unwrap_or(own), dataset.picture_len())?);
         if was.class != scheduler.class {
             return Err(Error::input(format!(
                 "--from {}: the network was trained with {} ({}), which tells it another thing than {} ({}); expected the \
@@ -230,10 +231,16 @@ impl Train {
             )));
         }
         let (mut unet, mut weights) = (unet.clone(), model.weights);
+        let knows_none = unet.unconditional_class.is_some() || unet.classes().is_none();
+        if tables.training.class_dropout > 0.0 && !knows_none {
+            let naming = |error: Error| Error::input(format!("--from {}: --class-dropout: {error}", from.display()));
+            let (grown, flat) = UNet::new(&unet)?.with_one_more_class(&weights).map_err(naming)?;
+            (unet, weights) = (grown.config().clone(), flat);
+        }
         // What says 0 is half way between the least and the largest variance.
         if scheduler.variance_type == Some(VarianceType::LearnedRange) && unet.out_channels == unet.in_channels {
             let naming = |error: Error| Error::input(format!("--from {}: {error}", from.display()));
-            let (grown, flat) = model.unet.with_twice_the_outputs(&weights).map_err(naming)?;
+            let (grown, flat) = UNet::new(&unet)?.with_twice_the_outputs(&weights).map_err(naming)?;
             (unet, weights) = (grown.config().clone(), flat);
         }
         let config = RunConfig { unet, scheduler, training: tables.training };
@@ -243,9 +250,9 @@ impl Train {
     }
 
     /// A scheduler with the noise, the prediction and the variances that the flags describe.
-    fn scheduler(&self, scheduler: SchedulerConfig) -> Result<SchedulerConfig> {
+    fn scheduler(&self, scheduler: SchedulerConfig, values: usize) -> Result<SchedulerConfig> {
         let scheduler = match &self.schedule {
-            Some(noise) => noise.apply(scheduler, "--schedule")?,
+            Some(noise) => noise.apply(scheduler, values, "--schedule")?,
             None => scheduler,
         };
         let scheduler = self.objective.scheduler(scheduler.for_training("[scheduler]")?)?;
@@ -276,7 +283,7 @@ impl Train {
     /// Whether every flag that was given says what the run was started with. How long it goes on, how often it is
     /// saved, what is recomputed and on what device may change.
     fn check_flags(&self, config: &RunConfig) -> Result<()> {
-        let t = &config.training;
+        let (t, values) = (&config.training, config.unet.values());
         if let Some(path) = &self.config {
             let tables = self.tables()?;
             let same_rest = TrainingConfig {
@@ -302,7 +309,7 @@ impl Train {
             });
             // What the file leaves out may have come from the model of --from.
             let same_scheduler = match tables.scheduler {
-                Some(scheduler) => self.scheduler(scheduler)? == config.scheduler,
+                Some(scheduler) => self.scheduler(scheduler, values)? == config.scheduler,
                 None => true,
             };
             let tables = [(same_unet, "[unet]"), (same_scheduler, "[scheduler]"), (same_rest, "[training]")];
@@ -321,7 +328,7 @@ impl Train {
         differs("--ema-snapshot-every", self.ema_snapshot_every.as_ref(), &t.ema_snapshot_every)?;
         if let Some(noise) = &self.schedule
             // What cannot be laid over the run's scheduler is another one, too.
-            && noise.apply(config.scheduler.clone(), "--schedule").ok().as_ref() != Some(&config.scheduler)
+            && noise.apply(config.scheduler.clone(), values, "--schedule").ok().as_ref() != Some(&config.scheduler)
         {
             let was = Noise::of(&config.scheduler);
             return Err(Error::input(format!("--resume: --schedule is {noise}, the run was started with {was}")));

@@ -123,14 +123,14 @@ impl TrainClassifier {
             Some(unet) => unet,
             None => default_unet(whole.height, whole.width, whole.channels, None),
         };
-        let scheduler = self.scheduler(tables.scheduler)?;
+        let scheduler = self.scheduler(tables.scheduler, whole.picture_len())?;
         let config = RunConfig { unet, scheduler, training: tables.training };
         let (dataset, held_out) = split(&config, whole)?;
         Ok((Run::start(&self.out, config, dataset)?, held_out))
     }
 
     /// The noise: that of the model to guide, or as the flags and the file say.
-    fn scheduler(&self, of_file: Option<SchedulerConfig>) -> Result<SchedulerConfig> {
+    fn scheduler(&self, of_file: Option<SchedulerConfig>, values: usize) -> Result<SchedulerConfig> {
         let scheduler = match &self.guided {
             Some(model) => {
                 let source = model.display().to_string();
@@ -143,7 +143,7 @@ impl TrainClassifier {
         };
         let scheduler = scheduler.for_training("[scheduler]")?;
         let scheduler = match &self.schedule {
-            Some(noise) => noise.apply(scheduler, "--schedule")?,
+            Some(noise) => noise.apply(scheduler, values, "--schedule")?,
             None => scheduler,
         };
         // A classifier predicts no variances.
@@ -168,7 +168,7 @@ impl TrainClassifier {
         differs("--noiseless", self.noiseless.then_some(&true), &table.noiseless)?;
         differs("--weight-decay", self.weight_decay.as_ref(), &t.adam_weight_decay)?;
         if self.schedule.is_some() || self.guided.is_some() {
-            let scheduler = self.scheduler(Some(state.config.scheduler.clone()))?;
+            let scheduler = self.scheduler(Some(state.config.scheduler.clone()), state.config.unet.values())?;
             if scheduler != state.config.scheduler {
                 let (found, was) = (Noise::of(&scheduler), Noise::of(&state.config.scheduler));
                 return Err(Error::input(format!("--resume: the noise is {found}, the run was started with {was}")));

@@ -126,6 +126,9 @@ impl Chain {
             None if config.clip_sample && clips => Clipping::Range(config.clip_sample_range),
             None => Clipping::None,
         };
+        if clipping != Clipping::None && !options.diffusers_exact {
+            Guidance::agree_with_clipping(&mut stages);
+        }
         let kernel = SamplerStep { clipping, deviation, history };
         let learned_variances = (class == SchedulerClass::Ddpm).then_some(deviation != Deviation::Fixed);
         Ok(Self { stages, initial_deviation, kernel, threshold, learned_variances, guidance: options.guidance })

@@ -16,7 +16,7 @@ pub struct Guidance {
     /// phi of eq. 16).
     pub rescale: f64,
     /// The levels of noise / signal that are guided, above the first and up to the second; at others the conditional
-    /// prediction is taken (Kynkaanniemi et al. 2024, eq. 5). All are if there is none.
+    /// prediction is taken (Kynkaanniemi et al. 2024, section 3). All are if there is none.
     pub interval: Option<[f64; 2]>,
     /// What the gradient of a classifier's log p(y | x_t) is multiplied by (Dhariwal & Nichol 2021); 0 takes none.
     pub classifier_scale: f64,
@@ -78,6 +78,24 @@ impl Guidance {
         Ok(())
     }
 
+    /// Where x_0 is clipped, guided stages go on with the output that says the clipped x_0 of the same x, as the code of the
+    /// papers does. diffusers' DDIM keeps the output as it is; beyond 1 that is often far from any picture's, and what it
+    /// adds at each step turns pictures grey.
+    pub(super) fn agree_with_clipping(stages: &mut [Stage]) {
+        for stage in stages.iter_mut().filter(|stage| stage.passes() == Passes::Both) {
+            let weights = &mut stage.weights;
+            let [of_x, of_output] = weights.x0_of;
+            if of_output == 0.0 {
+                continue;
+            }
+            for [x, x0, output] in [&mut weights.x_of, &mut weights.kept_of] {
+                *x -= *output * of_x / of_output;
+                *x0 += *output / of_output;
+                *output = 0.0;
+            }
+        }
+    }
+
     /// Whether a network can be guided like this.
     ///
     /// # Errors
@@ -96,5 +114,44 @@ impl Guidance {
                  one trained with --class-dropout 0.1, or --unconditional-class to name it"
             ),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::{Chain, ChainOptions};
+    use serde_json::json;
+
+    /// DDIM's new x with and without, where nothing is clipped and where x_0 is.
+    #[test]
+    fn guided_stages_keep_x_0_and_the_noise_of_one_x() {
+        let keys = json!({ "_class_name": "DDIMScheduler", "timestep_spacing": "trailing" });
+        let config = SchedulerConfig::from_json(&keys, "test").unwrap();
+        let chain = |scale: f64, diffusers_exact: bool| {
+            let guidance = Guidance { scale, ..Guidance::default() };
+            let options = ChainOptions { steps: Some(7), guidance, diffusers_exact, ..ChainOptions::default() };
+            Chain::new(&config, options).unwrap()
+        };
+        let (guided, plain) = (chain(3.0, false), chain(1.0, false));
+        let [exact, plain_exact] = [3.0, 1.0].map(|scale| chain(scale, true));
+        let schedule = crate::diffusion::NoiseSchedule::new(&config);
+        for (number, stage) in guided.stages().iter().enumerate() {
+            let t = stage.timestep as usize;
+            let (signal, noise) = (schedule.alphas_cumprod[t].sqrt(), schedule.one_minus_alphas_cumprod[t].sqrt());
+            let of = |[of_x, of_x0, of_output]: [f64; 3], [x, x0, output]: [f64; 3]| {
+                of_x * x + of_x0 * x0 + of_output * output
+            };
+            let (x, epsilon) = (0.7, -0.4);
+            let x0 = (x - noise * epsilon) / signal;
+            let unclipped = plain.stages()[number].weights.x_of;
+            let expected = of(unclipped, [x, x0, epsilon]);
+            assert!((of(stage.weights.x_of, [x, x0, epsilon]) - expected).abs() < 1e-9 * x0.abs().max(1.0));
+            // As if the network had said what the clipped one follows from.
+            let clipped = 0.3;
+            let expected = of(unclipped, [x, clipped, (x - signal * clipped) / noise]);
+            assert!((of(stage.weights.x_of, [x, clipped, epsilon]) - expected).abs() < 1e-9);
+            assert_eq!(exact.stages()[number].weights.x_of, plain_exact.stages()[number].weights.x_of);
+        }
     }
 }

@@ -262,16 +262,36 @@ impl Sampler {
     /// Allocates everything and uploads the chain's table.
     ///
     /// # Errors
-    /// The device's.
+    /// The device's; no plan stays loaded then.
     pub fn load(&mut self, device: &mut dyn Device) -> Result<()> {
-        if self.loaded.is_none() {
-            let mut load = |plan: &Option<Plan>| plan.as_ref().map(|plan| device.load(plan)).transpose();
-            let (single, both) = (load(&self.plans.single)?, load(&self.plans.both)?);
-            let noise = device.load(&self.plans.noise)?;
-            device.upload(&self.table, 0, &self.chain.table())?;
-            self.loaded = Some(Loaded { noise, single, both });
+        if self.loaded.is_some() {
+            return Ok(());
         }
-        Ok(())
+        let mut loaded = Vec::new();
+        let mut load = |device: &mut dyn Device, plan: &Plan| {
+            let id = device.load(plan)?;
+            loaded.push(id);
+            Ok(id)
+        };
+        let mut load_all = || {
+            let mut load_any = |plan: &Option<Plan>| plan.as_ref().map(|plan| load(device, plan)).transpose();
+            let (single, both) = (load_any(&self.plans.single)?, load_any(&self.plans.both)?);
+            Ok(Loaded { noise: load(device, &self.plans.noise)?, single, both })
+        };
+        match load_all() {
+            Ok(all) => self.loaded = Some(all),
+            Err(error) => {
+                loaded.into_iter().for_each(|id| device.unload(id));
+                return Err(error);
+            }
+        }
+        device.upload(&self.table, 0, &self.chain.table())
+    }
+
+    /// Whether the device has room for it, beside what it holds.
+    pub fn would_fit(&self, device: &mut dyn Device) -> bool {
+        let plan = self.plan();
+        device.has_room(plan, self.memory().total() - plan.memory().total())
     }
 
     /// Draws `request.count` pictures: NHWC, in [-1, 1] as far as the network keeps to it. `watch` is called after every

@@ -218,6 +218,11 @@ impl UNetConfig {
         }
     }
 
+    /// Values of a picture of its `sample_size`; of one pixel without.
+    pub fn values(&self) -> usize {
+        self.sample_size.map_or(1, |size| size.height_width().iter().product::<usize>()) * self.in_channels
+    }
+
     /// What sizes of pictures must be a multiple of.
     pub fn size_multiple(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)

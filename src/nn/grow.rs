@@ -1,4 +1,5 @@
-//! A network with a second half of output channels, for what it is to learn of the variances.
+//! Networks that are to learn more than they know: with a second half of output channels, for what they are to say of the
+//! variances, or with one more class, which stands for none.
 
 use super::{UNet, UNetConfig};
 use crate::error::{Error, Result};
@@ -39,12 +40,82 @@ impl UNet {
     }
 }
 
+impl UNet {
+    /// The same network with one more class, the last, which stands for none, and its flat weights made of `weights`: the
+    /// new class is embedded as the mean of the others, and these say what they said.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if the network has no table of classes; [`Shape`](Error::Shape) if the weights are not this
+    /// network's.
+    pub fn with_one_more_class(&self, weights: &[f32]) -> Result<(Self, Vec<f32>)> {
+        if weights.len() != self.parameters().len() {
+            let message = format!("{} weights, expected {}", weights.len(), self.parameters().len());
+            return Err(Error::Shape { op: "with_one_more_class", message });
+        }
+        let (None, Some(classes)) = (self.config().class_embed_type, self.config().num_class_embeds) else {
+            return Err(Error::input("the network has no table of classes that one could be added to"));
+        };
+        let config = UNetConfig {
+            num_class_embeds: Some(classes + 1),
+            unconditional_class: Some(classes),
+            ..self.config().clone()
+        };
+        let grown = Self::new(&config)?;
+        let mut flat = vec![0.0; grown.parameters().len()];
+        for (new, old) in grown.parameters().iter().zip(self.parameters().iter()) {
+            let (to, from) = (&mut flat[new.offset..][..new.len()], &weights[old.offset..][..old.len()]);
+            let (kept, added) = to.split_at_mut(from.len());
+            kept.copy_from_slice(from);
+            for (column, added) in added.iter_mut().enumerate() {
+                let sum: f64 = from.chunks_exact(from.len() / classes).map(|row| f64::from(row[column])).sum();
+                *added = (sum / classes as f64) as f32;
+            }
+        }
+        Ok((grown, flat))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::device::{Device, Host};
     use crate::nn::Forward;
     use crate::plan::Step;
+
+    #[test]
+    fn a_class_more_leaves_the_others_as_they_are() {
+        let config = UNetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![8, 16],
+            down_block_types: vec![crate::nn::BlockType::DownBlock2D; 2],
+            up_block_types: vec![crate::nn::BlockType::UpBlock2D; 2],
+            norm_num_groups: Some(4),
+            attention_head_dim: None,
+            num_class_embeds: Some(3),
+            ..UNetConfig::default()
+        };
+        let small = UNet::new(&config).unwrap();
+        let weights = small.parameters().initialize(1);
+        let (large, grown) = small.with_one_more_class(&weights).unwrap();
+        assert_eq!((large.config().num_class_embeds, large.config().unconditional_class), (Some(4), Some(3)));
+        for (new, old) in large.parameters().iter().zip(small.parameters().iter()) {
+            let (new_data, old_data) = (&grown[new.offset..][..new.len()], &weights[old.offset..][..old.len()]);
+            assert_eq!((&new.name, &new_data[..old.len()]), (&old.name, old_data));
+            if new.name == "class_embedding.weight" {
+                let dim = old.len() / 3;
+                for column in 0..dim {
+                    let mean = (0..3).map(|row| old_data[row * dim + column]).sum::<f32>() / 3.0;
+                    assert!((new_data[3 * dim + column] - mean).abs() < 1e-6);
+                }
+            } else {
+                assert_eq!(new.len(), old.len());
+            }
+        }
+        assert!(small.with_one_more_class(&weights[1..]).is_err());
+        let without = UNet::new(&UNetConfig { num_class_embeds: None, ..config }).unwrap();
+        assert!(without.with_one_more_class(&without.parameters().initialize(1)).is_err());
+    }
 
     #[test]
     fn a_grown_network_predicts_what_it_did_and_says_nothing_of_the_variances() {
