@@ -141,11 +141,20 @@ fn samplers_that_do_not_fit() {
         fails(&[&always, flags].concat(), words);
         assert!(!out.exists(), "a failed command leaves nothing behind");
     };
-    sample(&["--sampler", "euler", "--eta", "0.5"], &["--eta", "EulerDiscreteScheduler"]);
-    sample(&["--eta", "0"], &["--eta", "DDPMScheduler"]);
+    sample(&["--sampler", "euler", "--eta", "0.5"], &["--eta", "euler"]);
+    sample(&["--eta", "0"], &["--eta", "ddpm"]);
     sample(&["--sampler", "ddim", "--eta", "1.5"], &["eta", "1.5", "0 to 1"]);
     sample(&["--sampler", "ddim", "--eta", "-1"], &["eta", "-1", "0 to 1"]);
     sample(&["--sampler", "heun", "--steps", "1001"], &["1001", "1000"]);
+    sample(&["--steps", "7", "--timesteps", "ddim5"], &["7", "5"]);
+    sample(&["--timesteps", "list:5,9"], &["[5, 9]", "falling"]);
+    sample(&["--s-churn", "3"], &["s_churn", "ddpm"]);
+    sample(&["--sampler", "reverse-sde", "--snr", "0.1"], &["snr", "predictor-corrector", "reverse-sde"]);
+    sample(&["--sampler", "predictor-corrector", "--snr", "1.5"], &["snr", "1.5"]);
+    sample(&["--sampler", "langevin", "--langevin-epsilon", "9"], &["epsilon", "9"]);
+    sample(&["--sampler", "rk45", "--steps", "9"], &["rk45", "--tolerance"]);
+    sample(&["--sampler", "rk45", "--tolerance", "2"], &["--tolerance", "2"]);
+    sample(&["--tolerance", "1e-3"], &["--tolerance", "rk45"]);
     sample(&["--step-noise", path(&noise), "--steps", "3"], &["[2, 3, 1, 8, 8]", "[3, 2, 1, 8, 8]", "noise"]);
     let exact = ["--sampler", "ddim", "--steps", "5", "--diffusers-exact"];
     let with_noise = ["--step-noise", path(&noise)];
@@ -158,7 +167,19 @@ fn every_sampler_draws_from_every_scheduler() {
     let minus_infinity = r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity}"#;
     for scheduler in ["{}", minus_infinity, r#"{"_class_name": "HeunDiscreteScheduler", "use_karras_sigmas": true}"#] {
         let folder = spoilt("scheduler/scheduler_config.json", |_| scheduler.into());
-        for sampler in [None, Some("ddpm"), Some("ddim"), Some("dpmpp-2m"), Some("euler"), Some("heun")] {
+        for sampler in [
+            None,
+            Some("ddpm"),
+            Some("ddim"),
+            Some("dpmpp-2m"),
+            Some("dpmpp-2m-sde"),
+            Some("unipc"),
+            Some("euler"),
+            Some("heun"),
+            Some("reverse-sde"),
+            Some("stochastic-heun"),
+            Some("predictor-corrector"),
+        ] {
             let out = folder.path().join("drawn");
             let mut arguments = vec!["sample", path(folder.path()), "--out", path(&out), "--device", "cpu", "-n", "2"];
             arguments.extend(["--steps", "3"]);
@@ -167,6 +188,38 @@ fn every_sampler_draws_from_every_scheduler() {
             assert!(output.status.success(), "{scheduler} {sampler:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
     }
+}
+
+/// A picture's noise is the one that it is drawn from again.
+#[test]
+fn inverted_pictures_are_drawn_again() {
+    let (folder, files) = (spoilt("model_index.json", |bytes| bytes), tempfile::tempdir().unwrap());
+    let file = |name: &str| files.path().join(name).to_str().unwrap().to_string();
+    let (noise, drawn, out) = (file("noise.safetensors"), file("drawn.safetensors"), file("pictures"));
+    let model = path(folder.path());
+    let run = |arguments: &[&str]| {
+        let output = aquatint(&[arguments, &["--device", "cpu"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let digits = aquatint::data::Dataset::open("digits", &aquatint::data::Options::default()).unwrap();
+    for (flags, tolerance) in
+        [(&["--sampler", "ddim", "--steps", "20"][..], 2e-3), (&["--sampler", "rk45", "--tolerance", "1e-5"], 2e-2)]
+    {
+        let invert = ["invert", model, "--data", "digits", "--pictures", "3", "--out", &noise];
+        run(&[&invert[..], flags].concat());
+        let sample = ["sample", model, "--init-noise", &noise, "-n", "3", "--tensors", &drawn, "--out", &out];
+        let classes: Vec<String> = digits.labels.as_ref().unwrap()[..3].iter().map(ToString::to_string).collect();
+        run(&[&sample[..], flags, &["--class", &classes.join(",")]].concat());
+        let tensors = read_tensors(Path::new(&drawn)).unwrap().tensors;
+        for (index, found) in tensors["sample"].1.chunks(64).enumerate() {
+            for (found, byte) in found.iter().zip(digits.bytes(index)) {
+                let expected = f32::from(*byte) / 127.5 - 1.0;
+                assert!((found - expected).abs() < tolerance, "{flags:?}, {index}: {found}, {expected}");
+            }
+        }
+    }
+    fails(&["invert", model, "--data", "digits", "--out", &noise, "--sampler", "heun"], &["heun", "ddim", "rk45"]);
+    fails(&["invert", model, "--data", "digits", "--out", &noise, "--pictures", "0"], &["--pictures", "0"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod tensor_file;
 
 use aquatint::checkpoint::ModelFolder;
 use aquatint::device::{Device, Host};
-use aquatint::diffusion::{Chain, ChainOptions, Request, Sampler, SchedulerClass, StepNoise};
+use aquatint::diffusion::{Chain, ChainOptions, Request, Sampler, SamplerName, StepNoise};
 use aquatint::nn::Forward;
 use aquatint::plan::{Element, Step, Storage};
 use reference::{Tensor, assert_close};
@@ -97,18 +97,19 @@ impl Case {
     }
 
     fn sample(&self, device: &mut dyn Device, sampler: &str, steps: usize, eta: f64) -> Vec<f32> {
-        let class = match sampler {
-            "ddpm" => SchedulerClass::Ddpm,
-            "ddim" => SchedulerClass::Ddim,
-            "dpmpp-2m" => SchedulerClass::DpmSolverMultistep,
-            "euler" => SchedulerClass::EulerDiscrete,
-            "heun" => SchedulerClass::HeunDiscrete,
+        let name = match sampler {
+            "ddpm" => SamplerName::Ddpm,
+            "ddim" => SamplerName::Ddim,
+            "dpmpp-2m" => SamplerName::DpmSolver,
+            "unipc" => SamplerName::UniPc,
+            "euler" => SamplerName::Euler,
+            "heun" => SamplerName::Heun,
             other => panic!("{other}"),
         };
-        let scheduler = self.model.scheduler.with_class(class, &self.name).unwrap();
+        let diffusers_exact = sampler == "ddim";
         let options =
-            ChainOptions { steps: Some(steps), eta, diffusers_exact: sampler == "ddim", ..ChainOptions::default() };
-        let chain = Chain::new(&scheduler, options).unwrap();
+            ChainOptions { sampler: Some(name), steps: Some(steps), eta, diffusers_exact, ..ChainOptions::default() };
+        let chain = Chain::new(&self.model.scheduler, options).unwrap();
         let (shape, initial) = self.get("initial").nhwc();
         let draws = sampler == "ddpm" || eta > 0.0;
         let step_noise = draws.then(|| {

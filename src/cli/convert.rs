@@ -4,9 +4,8 @@ use super::model::{note_default_scheduler, note_for_diffusers, refuse_model};
 use super::output::{note, say};
 use crate::checkpoint::openai::Unstated;
 use crate::checkpoint::{Family, WeightType, read_any};
-use crate::diffusion::SchedulerClass;
+use crate::diffusion::{SamplerName, SchedulerClass};
 use crate::error::Result;
-use clap::ValueEnum;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -39,7 +38,7 @@ impl Convert {
         }
         let source = self.model.display().to_string();
         if let Some(class) = model.make_for_pipelines(&source)? {
-            let sampler = class.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string());
+            let sampler = SamplerName::of(class).name();
             let [was, is] = [class, model.scheduler.class].map(SchedulerClass::name);
             note!(
                 "note: DDPMPipeline cannot step {was}; wrote the {is} of the same schedule; `--sampler {sampler}` draws \

@@ -1,4 +1,4 @@
-//! The command line: `aquatint demo`, `train`, `train-classifier`, `sample`, `predict`, `convert`, `ema`, `eval`, `judge`, `info`, `schedule`,
+//! The command line: `aquatint demo`, `train`, `train-classifier`, `sample`, `invert`, `predict`, `convert`, `ema`, `eval`, `judge`, `info`, `schedule`,
 //! `devices`, `check`, `bench`.
 
 mod bench;
@@ -13,8 +13,10 @@ mod devices;
 mod ema;
 mod eval;
 mod evaluate;
+mod flow;
 mod guidance;
 mod info;
+mod invert;
 mod judge;
 mod likelihood;
 mod model;
@@ -24,6 +26,7 @@ mod output;
 mod predict;
 mod progress;
 mod sample;
+mod sampling;
 mod schedule;
 mod step_flags;
 mod suggest_batch;
@@ -48,6 +51,7 @@ enum Command {
     Train(train::Train),
     TrainClassifier(train_classifier::TrainClassifier),
     Sample(sample::Sample),
+    Invert(invert::Invert),
     Predict(predict::Predict),
     Convert(convert::Convert),
     Ema(ema::Ema),
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Train(train) => train.run(),
         Command::TrainClassifier(train) => train.run(),
         Command::Sample(sample) => sample.run(),
+        Command::Invert(invert) => invert.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),
         Command::Ema(ema) => ema.run(),

@@ -2,15 +2,15 @@
 
 use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
+use super::flow;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::{note, say};
 use super::progress::Progress;
+use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::{ClassifierFolder, ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{
-    Aim, Chain, ChainOptions, Guidance, Guide, Passes, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise,
-};
+use crate::diffusion::{Aim, Chain, Direction, Guidance, Guide, Passes, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
@@ -26,7 +26,12 @@ use std::process::ExitCode;
     aquatint sample runs/guided --guidance 5 --guidance-rescale 0.7 --guidance-interval 0.3,5 --out drawn\n  \
     aquatint sample runs/digits --classifier runs/guide --classifier-scale 2 --class 7 --out sevens\n  \
     aquatint sample runs/digits --classifier runs/guide --classifier-scale 20 --like seven.png --out alike\n  \
-    aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n\n\
+    aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n  \
+    aquatint sample runs/digits --sampler unipc --steps 8 --timesteps karras --out drawn\n  \
+    aquatint sample runs/digits --timesteps 10,15,25 --out drawn\n  \
+    aquatint sample runs/digits --sampler heun --steps 18 --s-churn 20 --s-tmin 0.05 --out drawn\n  \
+    aquatint sample runs/digits --sampler predictor-corrector --steps 200 --snr 0.16 --out drawn\n  \
+    aquatint sample runs/digits --sampler rk45 --tolerance 1e-4 --out drawn\n\n\
     --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
     kept, the rest is the other class's default.")]
 pub(super) struct Sample {
@@ -35,18 +40,8 @@ pub(super) struct Sample {
     /// Pictures to draw
     #[arg(short = 'n', long = "count", default_value_t = 64, value_name = "N")]
     count: usize,
-    /// How noise becomes a picture; as the model's own scheduler has it if not given
-    #[arg(long, value_enum, value_name = "SAMPLER")]
-    sampler: Option<SchedulerClass>,
-    /// Sampling steps; if not given, all of the model's timesteps for ddpm and at most 50 for the others
-    #[arg(long, value_name = "K")]
-    steps: Option<usize>,
-    /// Noise in the steps of ddim, from 0, none, to 1, as much as ddpm has
-    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
-    eta: Option<f64>,
-    /// Where diffusers is wrong, be wrong with it: ddim goes to timestep t - T / steps whatever the spacing
-    #[arg(long)]
-    diffusers_exact: bool,
+    #[command(flatten)]
+    sampling: SamplingFlags,
     /// Makes the noise; picture k of a seed gets the same noise whatever is drawn with it
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     seed: u64,
@@ -64,7 +59,7 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE")]
     init_noise: Option<PathBuf>,
     /// Takes the noise of every step from the tensor `noise` [steps, N, C, H, W] of a safetensors file, the first step's
-    /// first; samplers that add none do not look at it
+    /// first; samplers that add none do not look at it, those that add more than one in a step take as many
     #[arg(long, value_name = "FILE")]
     step_noise: Option<PathBuf>,
     /// Writes the pictures as floats, tensor `sample` [N, C, H, W] in [-1, 1]
@@ -108,10 +103,15 @@ impl Sample {
         let mut model = read_model(&self.model)?;
         self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
-        let chain = self.chain(&model.scheduler)?;
-        chain.guidance().check_network(model.unet.config())?;
+        let guidance = Guidance { classifier_scale: self.classifier.scale(), ..self.guidance.guidance()? };
+        let way = self.sampling.way(&model.scheduler, guidance)?;
         let channels = model.unet.config().in_channels;
-        chain.check_channels(channels, model.unet.config().out_channels)?;
+        let mut draws = 0;
+        if let Way::Chain(chain) = &way {
+            chain.guidance().check_network(model.unet.config())?;
+            chain.check_channels(channels, model.unet.config().out_channels)?;
+            draws = chain.draws();
+        }
         let shape = [self.count, channels, height, width];
         let guide = self.classifier.read(&model, [height, width])?;
         // A model that knows no classes may still be guided to them.
@@ -126,7 +126,7 @@ impl Sample {
                 classes => Some(classes.to_vec()),
             },
             initial_noise: self.init_noise.as_deref().map(|path| read_noise(path, &[], shape)).transpose()?,
-            step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[chain.steps()], shape)).transpose()?,
+            step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[draws], shape)).transpose()?,
             ..Request::default()
         };
         let mut device = self.device.open()?;
@@ -135,8 +135,17 @@ impl Sample {
             let aim = self.classifier.aim(guide, &self.class, self.count, &mut *device, &self.device)?;
             request.aim = Some(aim);
         }
-        let sizes = [self.batch, height, width];
-        let drawn = draw_guided(&model, guide.as_ref(), chain, &mut *device, &self.device, &request, sizes)?;
+        let size = [height, width];
+        let drawn = match way {
+            Way::Chain(chain) => {
+                let sizes = [self.batch, height, width];
+                draw_guided(&model, guide.as_ref(), chain, &mut *device, &self.device, &request, sizes)?
+            }
+            Way::Flow(along, tolerance) => {
+                let to_pictures = (Direction::ToPictures, tolerance);
+                flow::follow(&model, &along, &mut *device, &self.device, &request, self.batch, size, to_pictures)?
+            }
+        };
 
         if let Some(path) = &self.tensors {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
@@ -154,26 +163,6 @@ impl Sample {
         save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
         say!("{} pictures and {}", self.count, sheet.display());
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The chain of the folder's scheduler, or of what the asked for sampler makes of it.
-    fn chain(&self, scheduler: &SchedulerConfig) -> Result<Chain> {
-        let model = self.model.display().to_string();
-        let scheduler = match self.sampler {
-            Some(class) => scheduler.with_class(class, &model)?,
-            None => scheduler.clone(),
-        };
-        let class = scheduler.class;
-        if self.eta.is_some() && class != SchedulerClass::Ddim {
-            return Err(Error::input(format!("--eta is for ddim, the sampler is {}", class.name())));
-        }
-        let options = ChainOptions {
-            steps: self.steps,
-            eta: self.eta.unwrap_or(0.0),
-            diffusers_exact: self.diffusers_exact,
-            guidance: Guidance { classifier_scale: self.classifier.scale(), ..self.guidance.guidance()? },
-        };
-        Chain::new(&scheduler, options)
     }
 }
 

@@ -1,24 +1,65 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
 use super::classifier_guidance;
-use super::samplers::{ddim, ddpm, dpmpp_2m, euler, flow, heun};
-use super::{Guidance, NoiseSchedule, PredictionType, SchedulerClass, SchedulerConfig, TimestepSpacing, VarianceType};
+use super::point::Point;
+use super::samplers::{
+    ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc,
+};
+use super::sigmas::{Sigmas, karras};
+use super::timestep_choice::Timesteps;
+use super::{
+    Guidance, NoiseSchedule, PredictionType, SamplerName, SchedulerClass, SchedulerConfig, TimestepSpacing,
+    VarianceType,
+};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
 use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, SamplerStep, Weights};
 
 /// How a chain is sampled, beside what the scheduler's configuration says.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChainOptions {
-    /// Sampling steps; if not given, all timesteps for ancestral sampling and at most 50 for the rest, fewer where
-    /// [`Chain::steps_within`] says so.
+    /// The sampler; that of the configuration's class if not given.
+    pub sampler: Option<SamplerName>,
+    /// Sampling steps; if not given, all timesteps for ancestral sampling and the reverse SDE and at most 50 for the rest,
+    /// fewer where [`Chain::steps_within`] says so.
     pub steps: Option<usize>,
+    /// Which timesteps; as the configuration has them if not given.
+    pub timesteps: Option<Timesteps>,
     /// Noise of DDIM's steps: 0 is none, 1 as much as in ancestral sampling (Song et al. 2021, eq. 16).
     pub eta: f64,
+    /// Noise of Euler's and Heun's steps.
+    pub churn: Churn,
+    /// Langevin steps at every level, for predictor-corrector sampling (the configuration's `correct_steps` if not given)
+    /// and annealed Langevin dynamics (100).
+    pub corrector_steps: Option<usize>,
+    /// Signal-to-noise ratio of predictor-corrector sampling's Langevin steps; the configuration's `snr` if not given.
+    pub snr: Option<f64>,
+    /// Annealed Langevin dynamics' step size at the least level, eps of Song & Ermon 2019, algorithm 1; 0.2 of that level's
+    /// variance if not given, the paper's 2e-5 at 0.01.
+    pub langevin_epsilon: Option<f64>,
     /// Where diffusers is wrong, be wrong with it.
     pub diffusers_exact: bool,
     /// How the class of a picture counts, for a conditional network.
     pub guidance: Guidance,
+}
+
+/// Noise that is added before a step, which begins at the level that this makes (Karras et al. 2022, algorithm 2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Churn {
+    /// S_churn, of all steps together; 0 is none.
+    pub amount: f64,
+    /// S_tmin, the least sigma that noise is added at.
+    pub least: f64,
+    /// S_tmax, the largest.
+    pub most: f64,
+    /// S_noise, the noise's standard deviation.
+    pub deviation: f64,
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Self { amount: 0.0, least: 0.0, most: f64::INFINITY, deviation: 1.0 }
+    }
 }
 
 /// A run of the network, and what is made of its output.
@@ -26,10 +67,21 @@ pub struct ChainOptions {
 pub struct Stage {
     /// The sampling step that it belongs to, from 0 on.
     pub step: usize,
+    /// The number of its noise within the chain, from 0 on. Stages of one number get the same noise.
+    pub draw: usize,
     /// What the network is told.
     pub timestep: f64,
+    /// Signal and noise of x before it: x is signal x_0 + noise eps.
+    pub level: [f64; 2],
     /// What becomes of x and the output. The state is kept as the network takes it: of variance 1 if pictures had.
     pub weights: Weights,
+}
+
+impl Stage {
+    /// A step's stage at a point, with the noise of that step.
+    pub(super) fn at(point: &Point, step: usize, weights: Weights) -> Self {
+        Self { step, draw: step, timestep: point.told, level: point.level(), weights }
+    }
 }
 
 /// All stages from noise to pictures.
@@ -37,6 +89,7 @@ pub struct Stage {
 pub struct Chain {
     pub(super) stages: Vec<Stage>,
     /// Standard deviation of x at the beginning.
+    pub(super) draws: usize,
     pub(super) initial_deviation: f64,
     pub(super) kernel: SamplerStep,
     pub(super) threshold: Option<DynamicThreshold>,
@@ -61,12 +114,17 @@ impl Stages {
 pub(super) struct Plan<'a> {
     pub(super) config: &'a SchedulerConfig,
     pub(super) schedule: NoiseSchedule,
+    pub(super) sampler: SamplerName,
     pub(super) steps: usize,
+    /// The timesteps, where they were chosen one by one.
+    pub(super) list: Option<Vec<usize>>,
     pub(super) options: ChainOptions,
 }
 
 /// Steps of the samplers that need few.
 const FEW_STEPS: usize = 50;
+/// Levels of annealed Langevin dynamics where the network knows all (Song & Ermon 2019).
+const LANGEVIN_LEVELS: usize = 10;
 
 impl Chain {
     /// The chain that a scheduler's configuration describes.
@@ -74,64 +132,70 @@ impl Chain {
     /// # Errors
     /// [`Input`](Error::Input) if it has not this many steps, or cannot be taken.
     pub fn new(config: &SchedulerConfig, options: ChainOptions) -> Result<Self> {
-        let all = config.most_steps();
-        let class = config.class;
-        let default = match class {
-            SchedulerClass::Ddpm => all,
-            // Its spacing has one timestep more, at the end.
-            SchedulerClass::DpmSolverMultistep => FEW_STEPS.min(all.max(2) - 1),
-            _ => FEW_STEPS.min(all),
-        };
-        let steps = options.steps.unwrap_or_else(|| Self::steps_within(config, default));
-        if !(1..=all).contains(&steps) {
-            return Err(Error::input(format!("{steps} sampling steps, expected 1 to {all}, the model's timesteps")));
-        }
-        if !(0.0..=1.0).contains(&options.eta) {
-            return Err(Error::input(format!("eta is {}, expected 0 to 1", options.eta)));
-        }
-        if options.eta > 0.0 && class != SchedulerClass::Ddim {
-            return Err(Error::input(format!("eta is {}, {} has none, only DDIM has", options.eta, class.name())));
-        }
-        let plan = Plan { config, schedule: NoiseSchedule::new(config), steps, options };
-        let Stages { mut stages, initial_deviation, history } = match class {
-            SchedulerClass::Ddpm => ddpm::stages(&plan),
-            SchedulerClass::Ddim => ddim::stages(&plan),
-            SchedulerClass::DpmSolverMultistep => dpmpp_2m::stages(&plan),
-            SchedulerClass::EulerDiscrete => euler::stages(&plan),
-            SchedulerClass::HeunDiscrete => heun::stages(&plan),
-            SchedulerClass::SdeVp | SchedulerClass::SdeVe | SchedulerClass::EdmEuler => {
-                // Every class in continuous time has a process.
-                config.process().map_or_else(|| Ok(Stages::new(Vec::new())), |process| flow::stages(&plan, process))
+        let sampler = options.sampler.unwrap_or_else(|| SamplerName::of(config.class));
+        options.check(sampler)?;
+        let config = &options.configuration(sampler, config)?;
+        let (steps, list) = options.steps_and_list(sampler, config)?;
+        let plan = Plan { config, schedule: NoiseSchedule::new(config), sampler, steps, list, options };
+        let made = match sampler {
+            SamplerName::Ddpm => ddpm::stages(&plan),
+            SamplerName::Ddim => ddim::stages(&plan),
+            SamplerName::DpmSolver | SamplerName::DpmSolverSde => dpmpp_2m::stages(&plan),
+            SamplerName::UniPc => unipc::stages(&plan),
+            SamplerName::Euler => euler::stages(&plan),
+            SamplerName::Heun => heun::stages(&plan),
+            SamplerName::ReverseSde => reverse_sde::euler_maruyama(&plan),
+            SamplerName::StochasticHeun => reverse_sde::stochastic_heun(&plan),
+            SamplerName::PredictorCorrector => predictor_corrector::stages(&plan),
+            SamplerName::Langevin => langevin::stages(&plan),
+            SamplerName::Rk45 => {
+                Err(Error::input("rk45 has no chain: every picture takes steps of its own, which follow_flow takes"))
             }
         }?;
-        options.guidance.apply(config, &mut stages)?;
-        let ancestral = class == SchedulerClass::Ddpm;
-        classifier_guidance::apply(options.guidance.classifier_scale, config, ancestral, &mut stages)?;
-        for stage in &stages {
-            if stage.weights.row().iter().any(|weight| !(*weight as f32).is_finite()) {
-                return Err(plan.impossible(stage));
-            }
-        }
-        let deviation = match (class, config.variance_type) {
-            (SchedulerClass::Ddpm, Some(VarianceType::Learned)) => Deviation::Learned,
-            (SchedulerClass::Ddpm, Some(VarianceType::LearnedRange)) => Deviation::LearnedRange,
+        let ancestral = sampler == SamplerName::Ddpm;
+        let deviation = match config.variance_type {
+            Some(VarianceType::Learned) if ancestral => Deviation::Learned,
+            Some(VarianceType::LearnedRange) if ancestral => Deviation::LearnedRange,
             _ => Deviation::Fixed,
         };
-        let thresholds = !matches!(class, SchedulerClass::EulerDiscrete | SchedulerClass::HeunDiscrete);
-        let clips = !matches!(class, SchedulerClass::EulerDiscrete | SchedulerClass::DpmSolverMultistep);
-        let threshold = (config.thresholding && thresholds)
+        // What a class of diffusers has no key for, it does not do.
+        let has = |key: &str| config.class.keys().contains(&key);
+        let threshold = (config.thresholding && has("thresholding"))
             .then_some(DynamicThreshold { ratio: config.dynamic_thresholding_ratio, most: config.sample_max_value });
         let clipping = match threshold {
             Some(_) => Clipping::Threshold,
-            None if config.clip_sample && clips => Clipping::Range(config.clip_sample_range),
+            None if config.clip_sample && has("clip_sample") => Clipping::Range(config.clip_sample_range),
             None => Clipping::None,
         };
-        if clipping != Clipping::None && !options.diffusers_exact {
-            Guidance::agree_with_clipping(&mut stages);
+        let kernel = SamplerStep { clipping, deviation, history: made.history };
+        let mut chain = plan.finish(made, kernel, threshold)?;
+        chain.learned_variances = ancestral.then_some(deviation != Deviation::Fixed);
+        Ok(chain)
+    }
+
+    /// DDIM's chain the other way round, without noise: it begins with pictures, as a request's initial noise, and ends with
+    /// x_T in the scale of [`initial_deviation`](Self::initial_deviation) of DDIM's chain with the same options. In continuous
+    /// time, that is the flow's by Euler's method. The network runs `iterations` times in a step; with more, the way back is
+    /// nearer to the way here. x_0 is not clipped.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn inversion(config: &SchedulerConfig, options: ChainOptions, iterations: usize) -> Result<Self> {
+        if !(1..=MOST_CORRECTOR_STEPS).contains(&iterations) {
+            return Err(Error::input(format!("{iterations} iterations, expected 1 to {MOST_CORRECTOR_STEPS}")));
         }
-        let kernel = SamplerStep { clipping, deviation, history };
-        let learned_variances = (class == SchedulerClass::Ddpm).then_some(deviation != Deviation::Fixed);
-        Ok(Self { stages, initial_deviation, kernel, threshold, learned_variances, guidance: options.guidance })
+        let continuous = config.class.is_continuous();
+        let sampler = if continuous { SamplerName::Euler } else { SamplerName::Ddim };
+        let options = ChainOptions { sampler: Some(sampler), ..options };
+        options.check(sampler)?;
+        if options.eta > 0.0 || options.churn != Churn::default() || options.diffusers_exact {
+            return Err(Error::input("an inversion has no eta, no churn and no --diffusers-exact"));
+        }
+        let config = &options.configuration(sampler, config)?;
+        let (steps, list) = options.steps_and_list(sampler, config)?;
+        let plan = Plan { config, schedule: NoiseSchedule::new(config), sampler, steps, list, options };
+        let made = ddim_inversion::stages(&plan, iterations)?;
+        plan.finish(made, SamplerStep { clipping: Clipping::None, deviation: Deviation::Fixed, history: 1 }, None)
     }
 
     /// The most sampling steps, up to `most`, whose timesteps the schedule has: with leading spacing, `steps_offset` can
@@ -140,8 +204,8 @@ impl Chain {
         let all = config.most_steps();
         let first = |steps: usize| match config.class {
             // Its steps lie on one timestep if there are as many as timesteps.
-            SchedulerClass::DpmSolverMultistep if steps >= all => all,
-            SchedulerClass::DpmSolverMultistep => all / (steps + 1) * steps,
+            SchedulerClass::DpmSolverMultistep | SchedulerClass::UniPcMultistep if steps >= all => all,
+            SchedulerClass::DpmSolverMultistep | SchedulerClass::UniPcMultistep => all / (steps + 1) * steps,
             _ => all / steps * (steps - 1),
         };
         let leading = config.timestep_spacing == TimestepSpacing::Leading;
@@ -157,6 +221,11 @@ impl Chain {
     /// Sampling steps.
     pub fn steps(&self) -> usize {
         self.stages.last().map_or(0, |stage| stage.step + 1)
+    }
+
+    /// How often it draws noise, the same noise for stages of one [`draw`](Stage::draw) counting once.
+    pub fn draws(&self) -> usize {
+        self.draws
     }
 
     /// What x is multiplied by at the beginning, as standard normal noise: diffusers' `init_noise_sigma`, in the scale
@@ -210,15 +279,146 @@ impl Chain {
     }
 }
 
+impl ChainOptions {
+    /// What no chain of this sampler can be taken with.
+    fn check(&self, sampler: SamplerName) -> Result<()> {
+        let wrong = |message: String| Err(Error::input(message));
+        let name = sampler.name();
+        if !(0.0..=1.0).contains(&self.eta) {
+            return wrong(format!("eta is {}, expected 0 to 1", self.eta));
+        }
+        if self.eta > 0.0 && sampler != SamplerName::Ddim {
+            return wrong(format!("eta is {}, {name} has none, only ddim has", self.eta));
+        }
+        let churn = self.churn;
+        let allowed =
+            churn.amount >= 0.0 && churn.amount.is_finite() && churn.least >= 0.0 && churn.most >= churn.least;
+        if !allowed || !(0.0..=10.0).contains(&churn.deviation) {
+            let Churn { amount, least, most, deviation } = churn;
+            return wrong(format!(
+                "s_churn {amount}, s_tmin {least}, s_tmax {most}, s_noise {deviation}, expected a finite s_churn of at \
+                 least 0, 0 <= s_tmin <= s_tmax, s_noise from 0 to 10"
+            ));
+        }
+        if churn != Churn::default() && !matches!(sampler, SamplerName::Euler | SamplerName::Heun) {
+            return wrong(format!("s_churn and its like are for euler and heun, the sampler is {name}"));
+        }
+        let langevin = sampler == SamplerName::Langevin;
+        if self.corrector_steps.is_some() && !langevin && sampler != SamplerName::PredictorCorrector {
+            return wrong(format!("corrector steps are for predictor-corrector and langevin, the sampler is {name}"));
+        }
+        if self.corrector_steps.is_some_and(|steps| !(1..=MOST_CORRECTOR_STEPS).contains(&steps)) {
+            let steps = self.corrector_steps.unwrap_or(0);
+            return wrong(format!("{steps} corrector steps, expected 1 to {MOST_CORRECTOR_STEPS}"));
+        }
+        if let Some(snr) = self.snr {
+            if sampler != SamplerName::PredictorCorrector {
+                return wrong(format!("snr is for predictor-corrector, the sampler is {name}"));
+            }
+            // Of more, Langevin's steps overshoot: see predictor_corrector.rs.
+            if !(snr > 0.0 && snr < 1.0) {
+                return wrong(format!("snr is {snr}, expected more than 0 and less than 1"));
+            }
+        }
+        if self.langevin_epsilon.is_some() && !langevin {
+            return wrong(format!("langevin's epsilon is for langevin, the sampler is {name}"));
+        }
+        Ok(())
+    }
+
+    /// The configuration that a sampler draws with.
+    fn configuration(&self, sampler: SamplerName, config: &SchedulerConfig) -> Result<SchedulerConfig> {
+        let mut config = match self.sampler {
+            Some(_) => sampler.configuration(config, "sampler")?,
+            None => config.clone(),
+        };
+        let spacing = match self.timesteps {
+            Some(Timesteps::Leading) => TimestepSpacing::Leading,
+            Some(Timesteps::Trailing) => TimestepSpacing::Trailing,
+            Some(Timesteps::Linspace) => TimestepSpacing::Linspace,
+            _ => config.timestep_spacing,
+        };
+        config.timestep_spacing = spacing;
+        if let Some(choice) = &self.timesteps {
+            // What is asked for goes before a ladder of the configuration's.
+            config.use_karras_sigmas = *choice == Timesteps::Karras;
+            (config.use_exponential_sigmas, config.use_lu_lambdas) = (false, false);
+        }
+        Ok(config)
+    }
+
+    /// How many steps there are, and, where they are chosen one by one, the timesteps.
+    fn steps_and_list(&self, sampler: SamplerName, config: &SchedulerConfig) -> Result<(usize, Option<Vec<usize>>)> {
+        let all = config.most_steps();
+        let default = match sampler {
+            _ if sampler.takes_many() => all,
+            SamplerName::Langevin if config.noise_levels() > 0 => all,
+            SamplerName::Langevin => LANGEVIN_LEVELS.min(all),
+            // Their spacing has one timestep more, at the end.
+            SamplerName::DpmSolver | SamplerName::DpmSolverSde | SamplerName::UniPc
+                if !config.class.is_continuous() =>
+            {
+                FEW_STEPS.min(all.max(2) - 1)
+            }
+            _ => FEW_STEPS.min(all),
+        };
+        let own = self.timesteps.as_ref().and_then(Timesteps::steps);
+        if let (Some(steps), Some(own)) = (self.steps, own)
+            && steps != own
+        {
+            return Err(Error::input(format!("{steps} sampling steps, but the timesteps that were chosen are {own}")));
+        }
+        let steps = self.steps.or(own).unwrap_or_else(|| Chain::steps_within(config, default));
+        if !(1..=all).contains(&steps) {
+            return Err(Error::input(format!("{steps} sampling steps, expected 1 to {all}, the model's timesteps")));
+        }
+        let Some(choice) = self.timesteps.as_ref().filter(|_| !config.class.is_continuous()) else {
+            return Ok((steps, None));
+        };
+        let list = match choice {
+            Timesteps::Karras if matches!(sampler, SamplerName::Ddpm | SamplerName::Ddim) => {
+                let sigmas = Sigmas::of(&NoiseSchedule::new(config), config.rescale_betas_zero_snr);
+                let levels = karras(sigmas.last(), sigmas.first(), steps);
+                let mut list: Vec<usize> =
+                    levels.iter().map(|&sigma| sigmas.timestep(sigma).round() as usize).collect();
+                list.dedup();
+                Some(list)
+            }
+            choice => choice.list(all, steps)?,
+        };
+        Ok((list.as_ref().map_or(steps, Vec::len), list))
+    }
+}
+
+/// Langevin steps at one level; more are a mistake.
+const MOST_CORRECTOR_STEPS: usize = 10_000;
+
 impl Plan<'_> {
     /// x_0 and eps, each of x and of the network's output, where x = signal x_0 + noise eps.
     pub(super) fn predictions(&self, signal: f64, noise: f64) -> [[f64; 2]; 2] {
         self.config.prediction_type.x0_and_epsilon(signal, noise)
     }
 
+    /// The chain of these stages, guided.
+    fn finish(&self, made: Stages, kernel: SamplerStep, threshold: Option<DynamicThreshold>) -> Result<Chain> {
+        let Stages { mut stages, initial_deviation, .. } = made;
+        let guidance = self.options.guidance;
+        guidance.apply(self.config, &mut stages)?;
+        let ancestral = self.sampler == SamplerName::Ddpm;
+        classifier_guidance::apply(guidance.classifier_scale, self.config, ancestral, &mut stages)?;
+        if let Some(stage) = stages.iter().find(|stage| stage.weights.row().iter().any(|w| !(*w as f32).is_finite())) {
+            return Err(self.impossible(stage));
+        }
+        if kernel.clipping != Clipping::None && !self.options.diffusers_exact {
+            Guidance::agree_with_clipping(&mut stages);
+        }
+        let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
+        Ok(Chain { stages, draws, initial_deviation, kernel, threshold, learned_variances: None, guidance })
+    }
+
     /// Why a stage has no finite weights.
     fn impossible(&self, stage: &Stage) -> Error {
-        let (class, timestep) = (self.config.class.name(), stage.timestep);
+        let (class, timestep) = (self.sampler.name(), stage.timestep);
         let signal = self.schedule.alphas_cumprod.get(timestep as usize).copied().unwrap_or(1.0);
         let prediction = self.config.prediction_type;
         if signal == 0.0 && matches!(prediction, PredictionType::Epsilon | PredictionType::Score) {
@@ -273,7 +473,9 @@ mod tests {
                         let expected = match (steps, class) {
                             (Some(steps), _) => steps,
                             (None, SchedulerClass::Ddpm) => timesteps,
-                            (None, SchedulerClass::DpmSolverMultistep) => 50.min(timesteps - 1),
+                            (None, SchedulerClass::DpmSolverMultistep | SchedulerClass::UniPcMultistep) => {
+                                50.min(timesteps - 1)
+                            }
                             (None, _) => 50.min(timesteps),
                         };
                         assert_eq!(chain.steps(), expected, "{class:?} {timesteps} {spacing} {steps:?}");
@@ -338,7 +540,7 @@ mod tests {
         let options = |steps: usize| ChainOptions { steps: Some(steps), ..ChainOptions::default() };
         refused(json!({}), options(1001), &["1001", "1000"]);
         refused(json!({}), options(0), &["0 sampling steps"]);
-        refused(json!({}), ChainOptions { eta: 0.5, ..options(5) }, &["eta", "0.5", "DDPMScheduler"]);
+        refused(json!({}), ChainOptions { eta: 0.5, ..options(5) }, &["eta", "0.5", "ddpm"]);
         refused(json!({ "_class_name": "DDIMScheduler" }), ChainOptions { eta: 1.5, ..options(5) }, &["eta", "1.5"]);
         let offset = json!({ "_class_name": "DDIMScheduler", "steps_offset": 1 });
         refused(offset, options(1000), &["steps_offset 1", "1000", "999"]);
@@ -364,9 +566,9 @@ mod tests {
     #[test]
     fn networks_have_the_channels_that_a_chain_needs() {
         let options = ChainOptions::default();
-        let learned = chain(json!({ "variance_type": "learned_range" }), options).unwrap();
+        let learned = chain(json!({ "variance_type": "learned_range" }), options.clone()).unwrap();
         assert!(learned.check_channels(3, 6).is_ok() && learned.check_channels(3, 3).is_err());
-        let fixed = chain(json!({}), options).unwrap();
+        let fixed = chain(json!({}), options.clone()).unwrap();
         assert!(fixed.check_channels(3, 3).is_ok() && fixed.check_channels(3, 6).is_err());
         let euler = chain(json!({ "_class_name": "EulerDiscreteScheduler" }), options).unwrap();
         assert!(euler.check_channels(3, 3).is_ok() && euler.check_channels(3, 6).is_ok());

@@ -105,7 +105,7 @@ pub(super) fn apply(scale: f64, config: &SchedulerConfig, ancestral: bool, stage
             [0.0, scale]
         } else {
             // x = signal x_0 + noise eps and x_0 = a x + b output: eps - s noise g makes x_0 + s noise^2 / signal g.
-            let level = levels.at(levels.sigma(stage.timestep));
+            let level = levels.at(stage.level[1] / stage.level[0]);
             let of_output = levels.x0_and_epsilon(level)[0][1];
             let shift = scale * level.noise.powi(2) * level.data / (level.signal * of_output);
             [if shift.is_finite() { shift } else { 0.0 }, 0.0]

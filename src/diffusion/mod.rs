@@ -3,28 +3,37 @@
 mod betas_file;
 mod chain;
 mod classifier_guidance;
+mod dormand_prince;
+mod flow;
+mod flow_paths;
 mod guidance;
 pub mod likelihood;
 mod noise_levels;
 mod noise_schedule;
 mod noise_shares;
+mod point;
 mod process;
 mod sampler;
+mod sampler_name;
 mod samplers;
 mod scheduler;
 mod sigmas;
+mod timestep_choice;
 mod timesteps;
 
 pub use betas_file::read_betas;
-pub use chain::{Chain, ChainOptions, Stage};
+pub use chain::{Chain, ChainOptions, Churn, Stage};
 pub use classifier_guidance::{Aim, Guide};
+pub use flow_paths::{Direction, FlowPaths, follow_flow};
 pub use guidance::{Guidance, Passes};
 pub use noise_levels::NoiseLevels;
 pub use noise_schedule::{DeviceTables, NoiseSchedule};
 pub use noise_shares::{Given, NoiseShares};
 pub use process::{NetworkLevel, Process};
 pub use sampler::{Request, Sampler, StepNoise};
+pub use sampler_name::SamplerName;
 pub use scheduler::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,
     SigmaSchedule, SolverType, TimestepSpacing, TimestepType, VarianceType,
 };
+pub use timestep_choice::Timesteps;

@@ -26,10 +26,37 @@ pub struct Request {
     /// Standard normal noise that every picture begins with, NHWC, instead of drawn noise: x_T is this times the
     /// scheduler's `init_noise_sigma`.
     pub initial_noise: Option<Vec<f32>>,
-    /// The noise of every step, `[steps, count, H, W, C]`, for a sampler of [`StepNoise::Given`].
+    /// The noise of every draw of the chain, a step's or several in a step, `[draws, count, H, W, C]`, for a sampler of [`StepNoise::Given`].
     pub step_noise: Option<Vec<f32>>,
     /// What a classifier that guides draws pictures towards.
     pub aim: Option<Aim>,
+}
+
+impl Request {
+    /// The class of every picture: its own, or all classes in turn.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if the labels do not fit the network.
+    pub fn labels_for(&self, network: &UNetConfig) -> Result<Option<Vec<u32>>> {
+        match (network.classes().zip(network.real_classes()), &self.labels) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Error::input("this model has no classes, but a class was asked for")),
+            (Some((_, real)), None) => {
+                let number = |i: u32| self.first_picture.wrapping_add(i) as usize % real;
+                Ok(Some((0..self.count as u32).map(|i| network.real_class(number(i)) as u32).collect()))
+            }
+            (Some((classes, _)), Some(labels)) => {
+                if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
+                    return Err(Error::input(format!("class {label}, expected 0 to {}", classes - 1)));
+                }
+                if labels.len() != self.count {
+                    let (found, expected) = (labels.len(), self.count);
+                    return Err(Error::input(format!("{found} classes for {expected} pictures")));
+                }
+                Ok(Some(labels.clone()))
+            }
+        }
+    }
 }
 
 /// Where the noise of a sampler's steps is from.
@@ -306,9 +333,9 @@ impl Sampler {
         request: &Request,
         mut watch: impl FnMut(usize, usize, &mut dyn FnMut() -> Result<Vec<f32>>) -> Result<()>,
     ) -> Result<Vec<f32>> {
-        let labels = self.check_labels(request)?;
+        let labels = request.labels_for(&self.network)?;
         let picture: usize = self.shape[1..].iter().product();
-        let steps = self.chain.steps();
+        let draws = self.chain.draws();
         let fits = |what: &str, given: &Option<Vec<f32>>, times: usize| {
             let Some(found) = given.as_ref().map(Vec::len) else { return Ok(()) };
             let expected = picture.checked_mul(request.count).and_then(|len| len.checked_mul(times));
@@ -319,7 +346,7 @@ impl Sampler {
             Err(Error::input(format!("the {what} has {found} numbers, expected {expected}")))
         };
         fits("initial noise", &request.initial_noise, 1)?;
-        fits("steps' noise", &request.step_noise, steps)?;
+        fits("steps' noise", &request.step_noise, draws)?;
         if request.step_noise.is_some() != self.step_noise.is_some() {
             return Err(Error::input("the steps' noise was given to a sampler that draws it, or the other way round"));
         }
@@ -355,11 +382,11 @@ impl Sampler {
                 let plan = if stage.passes() == Passes::Both { loaded.both } else { loaded.single };
                 let plan = plan.ok_or_else(|| Error::Device("a stage that was not recorded".into()))?;
                 if let (Some(storage), Some(noise)) = (&self.step_noise, &request.step_noise) {
-                    let noise = &noise[(stage.step * request.count + first) * picture..][..wanted * picture];
+                    let noise = &noise[(stage.draw * request.count + first) * picture..][..wanted * picture];
                     device.upload(storage, 0, noise)?;
                 }
-                // On all timesteps, these are the numbers of the timesteps.
-                let sampler_noise = (steps - 1 - stage.step) as u32;
+                // In ancestral sampling on all timesteps, these are the numbers of the timesteps.
+                let sampler_noise = (draws - 1 - stage.draw) as u32;
                 device.run(plan, &Step { sampler_row: row as u32, sampler_noise, ..step })?;
                 let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());
                 watch(number, row + 1, &mut look)?;
@@ -383,27 +410,6 @@ impl Sampler {
             Passes::Conditional => Ok(()),
             Passes::Unconditional => device.upload_integers(&self.told.labels, 0, &none),
             Passes::Both => device.upload_integers(&self.told.labels, self.batch, &none),
-        }
-    }
-
-    fn check_labels(&self, request: &Request) -> Result<Option<Vec<u32>>> {
-        match (self.network.classes().zip(self.network.real_classes()), &request.labels) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(Error::input("this model has no classes, but a class was asked for")),
-            (Some((_, real)), None) => {
-                let number = |i: u32| request.first_picture.wrapping_add(i) as usize % real;
-                Ok(Some((0..request.count as u32).map(|i| self.network.real_class(number(i)) as u32).collect()))
-            }
-            (Some((classes, _)), Some(labels)) => {
-                if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
-                    return Err(Error::input(format!("class {label}, expected 0 to {}", classes - 1)));
-                }
-                if labels.len() != request.count {
-                    let (found, expected) = (labels.len(), request.count);
-                    return Err(Error::input(format!("{found} classes for {expected} pictures")));
-                }
-                Ok(Some(labels.clone()))
-            }
         }
     }
 }

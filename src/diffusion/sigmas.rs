@@ -55,6 +55,27 @@ impl Sigmas {
     }
 }
 
+fn line(from: f64, to: f64, part: f64) -> f64 {
+    from + part * (to - from)
+}
+
+/// `steps` levels from `most` down to `least`. The ends are what they are to the bit: their timesteps are whole.
+fn between(most: f64, least: f64, steps: usize, inside: &dyn Fn(f64) -> f64) -> Vec<f64> {
+    let end = steps - 1;
+    let level = |i: usize| match i {
+        0 => most,
+        i if i == end => least,
+        i => inside(i as f64 / end as f64),
+    };
+    (0..steps).map(level).collect()
+}
+
+/// The levels of Karras et al. 2022, eq. 5, the largest first.
+pub(super) fn karras(most: f64, least: f64, steps: usize) -> Vec<f64> {
+    let [high, low] = [most, least].map(|sigma| sigma.powf(1.0 / RHO));
+    between(most, least, steps, &|part| line(high, low, part).powf(RHO))
+}
+
 /// A chain's noise levels, the largest first, and what the network is told at each.
 pub(super) struct Ladder {
     pub(super) sigmas: Vec<f64>,
@@ -72,22 +93,10 @@ impl Plan<'_> {
     pub(super) fn ladder(&self, levels: &Sigmas, first: f64, last: f64, with_lu: bool) -> Option<Ladder> {
         let config = self.config;
         let (most, least) = (config.sigma_max.unwrap_or(first), config.sigma_min.unwrap_or(last));
-        let end = self.steps - 1;
-        // The ends are what they are to the bit: their timesteps are whole.
-        let between = |most: f64, least: f64, inside: &dyn Fn(f64) -> f64| -> Vec<f64> {
-            let level = |i: usize| match i {
-                0 => most,
-                i if i == end => least,
-                i => inside(i as f64 / end as f64),
-            };
-            (0..self.steps).map(level).collect()
-        };
-        let line = |from: f64, to: f64, part: f64| from + part * (to - from);
         let evenly_in_logarithms =
-            |most: f64, least: f64| between(most, least, &|part| line(most.ln(), least.ln(), part).exp());
+            |most: f64, least: f64| between(most, least, self.steps, &|part| line(most.ln(), least.ln(), part).exp());
         let sigmas = if config.use_karras_sigmas {
-            let [high, low] = [most, least].map(|sigma| sigma.powf(1.0 / RHO));
-            between(most, least, &|part| line(high, low, part).powf(RHO))
+            karras(most, least, self.steps)
         } else if config.use_lu_lambdas && with_lu {
             evenly_in_logarithms(first, last)
         } else if config.use_exponential_sigmas {

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 impl Plan<'_> {
     /// Timesteps for ancestral sampling and DDIM: whole numbers that the schedule has.
     pub(super) fn whole_timesteps(&self) -> Result<Vec<usize>> {
+        if let Some(list) = &self.list {
+            return Ok(list.clone());
+        }
         let all = self.config.num_train_timesteps;
         let list = match self.config.timestep_spacing {
             TimestepSpacing::Linspace => self.evenly((all - 1) as f64, self.steps).map(f64::round_ties_even).collect(),
@@ -27,6 +30,9 @@ impl Plan<'_> {
 
     /// Timesteps for Euler's and Heun's methods, in singles as diffusers has them: they can lie between whole numbers.
     pub(super) fn real_timesteps(&self) -> Result<Vec<f64>> {
+        if let Some(list) = self.listed() {
+            return Ok(list);
+        }
         let all = self.config.num_train_timesteps;
         Ok(match self.config.timestep_spacing {
             TimestepSpacing::Linspace => {
@@ -39,6 +45,9 @@ impl Plan<'_> {
 
     /// Timesteps for DPM-Solver, below `last`: but for trailing ones, those of one more step, without the final one.
     pub(super) fn solver_timesteps(&self, last: usize) -> Result<Vec<f64>> {
+        if let Some(list) = self.listed() {
+            return Ok(list);
+        }
         let below = |list: Vec<f64>| list[..self.steps].to_vec();
         Ok(match self.config.timestep_spacing {
             TimestepSpacing::Linspace => {
@@ -52,6 +61,10 @@ impl Plan<'_> {
             }
             TimestepSpacing::Trailing => self.trailing(last)?,
         })
+    }
+
+    fn listed(&self) -> Option<Vec<f64>> {
+        self.list.as_ref().map(|list| list.iter().map(|&t| t as f64).collect())
     }
 
     /// `count` numbers from `end` to 0.

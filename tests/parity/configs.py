@@ -104,6 +104,9 @@ def fixed():
         case("heun-folder", None, None, scheduler_class="HeunDiscreteScheduler",
              chains=[*CHAINS, ("euler", 10, 0.0), ("heun", 8, 0.0)]),
         case("euler-from-ddpm", None, None, chains=[*CHAINS, ("euler", 11, 0.0), ("heun", 7, 0.0)]),
+        case("unipc-from-ddpm", None, None, chains=[*CHAINS, ("unipc", 11, 0.0)]),
+        case("unipc-folder", None, dict(use_karras_sigmas=True), scheduler_class="UniPCMultistepScheduler",
+             chains=[*CHAINS, ("unipc", 8, 0.0)]),
         case("sparse-ddpm", None, None, sparse=True),
     ]
     layouts = [
@@ -160,7 +163,7 @@ def random_unet(draw):
 
 CLASSES = {
     "DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmpp-2m",
-    "EulerDiscreteScheduler": "euler", "HeunDiscreteScheduler": "heun",
+    "EulerDiscreteScheduler": "euler", "HeunDiscreteScheduler": "heun", "UniPCMultistepScheduler": "unipc",
 }
 
 
@@ -235,6 +238,16 @@ def random_dpm(draw):
     return found
 
 
+def random_unipc(draw):
+    predicts_x0 = draw.random() < 0.8
+    return dict(
+        solver_order=draw.choice([1, 2, 2]), solver_type="bh2" if predicts_x0 and draw.random() < 0.6 else "bh1",
+        predict_x0=predicts_x0, disable_corrector=draw.choice([[], [], [0], [1, 3]]),
+        # With B(h) = h, and with the noise's prediction, diffusers divides infinity by itself at no noise.
+        final_sigmas_type="sigma_min", **random_thresholding(draw),
+    )
+
+
 def random_euler(draw):
     found = dict(interpolation_type=draw.choice(["linear", "linear", "log_linear"]),
                  final_sigmas_type=draw.choice(["zero", "zero", "sigma_min"]), **random_ladder(draw))
@@ -250,6 +263,7 @@ def random_heun(draw):
 OF_CLASS = {
     "DDPMScheduler": random_ddpm, "DDIMScheduler": random_ddim, "DPMSolverMultistepScheduler": random_dpm,
     "EulerDiscreteScheduler": random_euler, "HeunDiscreteScheduler": random_heun,
+    "UniPCMultistepScheduler": random_unipc,
 }
 
 
@@ -259,10 +273,10 @@ def random_chains(draw, scheduler_class, is_learned):
     if draw.random() < 0.3:
         chains[0] = ("ddim", 10, draw.choice([0.3, 1.0]))
     own = CLASSES[scheduler_class]
-    if own in ("dpmpp-2m", "euler", "heun"):
+    if own in ("dpmpp-2m", "unipc", "euler", "heun"):
         chains = [(own, draw.choice([1, 2, 5, 10, 20, draw.randint(2, 40)]), 0.0), draw.choice(chains)]
     elif draw.random() < 0.3 and not is_learned:
-        chains.append((draw.choice(["euler", "heun"]), draw.choice([5, 10, 20]), 0.0))
+        chains.append((draw.choice(["euler", "heun", "unipc"]), draw.choice([5, 10, 20]), 0.0))
     return chains
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 SCHEDULERS = {
     "ddpm": diffusers.DDPMScheduler, "ddim": diffusers.DDIMScheduler, "dpmpp-2m": diffusers.DPMSolverMultistepScheduler,
     "euler": diffusers.EulerDiscreteScheduler, "heun": diffusers.HeunDiscreteScheduler,
+    "unipc": diffusers.UniPCMultistepScheduler,
 }
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 OLD_NAMES = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}

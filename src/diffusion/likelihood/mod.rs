@@ -3,18 +3,16 @@
 
 mod bound;
 mod closed_forms;
-mod dormand_prince;
-mod flow;
 mod network;
 mod ode;
 mod predictor;
 mod reverse_process;
 
+pub use super::dormand_prince::Tolerance;
+pub use super::flow::Flow;
 pub use crate::kernels::variational_bound::{Decoder, HALF_LEVEL, gaussian_kl};
 pub use bound::{Bound, BoundOptions, bound};
 pub use closed_forms::{gaussian_entropy, posterior, prior_divergence};
-pub use dormand_prince::Tolerance;
-pub use flow::Flow;
 pub use network::DeviceNetwork;
 pub use ode::{OdeLikelihood, OdeOptions, ode_likelihood};
 pub use predictor::{LevelPictures, Predictor, PullBack};

@@ -2,7 +2,7 @@
 //! picture to noise, the logarithm of its density changes by the flow's divergence, and that is estimated from the
 //! network's gradient in a random direction (Skilling 1989, Hutchinson 1990).
 
-use super::dormand_prince::{Path, Progress};
+use super::super::dormand_prince::{Path, Progress};
 use super::predictor::prediction_and_variance;
 use super::{Flow, HALF_LEVEL, LevelPictures, PullBack, Tolerance, mean_and_error};
 use crate::error::{Error, Result};
@@ -71,17 +71,12 @@ impl Walker {
     fn slope(&self, flow: &Flow, output: &[[f64; 2]], gradient: &[f32]) -> Vec<f64> {
         let (log_sigma, state) = self.path.asks();
         let level = flow.at(log_sigma);
-        let noise = level.signal * log_sigma.exp();
-        let [of_input, of_output] = level.epsilon;
-        let of_x = of_input * level.input_scale;
-        // x = signal y where dy / d sigma = eps.
-        let slope =
-            |(x, [output, _]): (&f64, &[f64; 2])| level.signal_slope * x + noise * (of_x * x + of_output * output);
+        let [of_x, of_output] = level.slope_of(log_sigma);
+        let slope = |(x, [output, _]): (&f64, &[f64; 2])| of_x * x + of_output * output;
         let mut slopes: Vec<f64> = state.iter().zip(output).map(slope).collect();
         let along: f64 = self.direction.iter().zip(gradient).map(|(v, g)| f64::from(*v) * f64::from(*g)).sum();
         let dimensions = self.direction.len() as f64;
-        let divergence =
-            dimensions * (level.signal_slope + noise * of_x) + noise * of_output * level.input_scale * along;
+        let divergence = dimensions * of_x + of_output * level.input_scale * along;
         slopes.push(divergence);
         slopes
     }

@@ -52,7 +52,7 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
                 }
             };
         }
-        Stage { step, timestep: t as f64, weights }
+        Stage { step, draw: step, timestep: t as f64, level: level.before(), weights }
     };
     Ok(Stages::new(timesteps.iter().enumerate().map(stage).collect()))
 }
@@ -72,6 +72,11 @@ impl Level {
         let (signal, noise) = at(t);
         let (signal_after, noise_after) = next.map_or((1.0, 0.0), at);
         Self { signal, noise, signal_after, noise_after }
+    }
+
+    /// Signal and noise before the step, as factors.
+    pub(super) fn before(&self) -> [f64; 2] {
+        [self.signal.sqrt(), self.noise.sqrt()]
     }
 
     /// The beta of this step. Of the two forms of the difference, the one between the smaller numbers.

@@ -2,7 +2,8 @@
 //! and 2206.00927).
 
 use crate::diffusion::chain::{Plan, Stage, Stages};
-use crate::diffusion::sigmas::{Ladder, signal_and_noise};
+use crate::diffusion::point::Point;
+use crate::diffusion::sigmas::Ladder;
 use crate::diffusion::{AlgorithmType, FinalSigmas, SolverType};
 use crate::error::{Error, Result};
 use crate::kernels::sampler_step::Weights;
@@ -11,12 +12,30 @@ use crate::kernels::sampler_step::Weights;
 const SHORT: usize = 15;
 
 pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
-    let config = plan.config;
-    let levels = plan.sigmas(config.rescale_betas_zero_snr);
-    let Ladder { mut sigmas, timesteps } = match plan.ladder(&levels, levels.last(), levels.first(), true) {
+    let mut points = match plan.config.process() {
+        Some(_) => plan.points()?,
+        None => discrete_points(plan)?,
+    };
+    let steps = points.len();
+    points.push(match (plan.config.final_sigmas_type, plan.config.process()) {
+        (FinalSigmas::SigmaMin, None) => {
+            let levels = plan.sigmas(plan.config.rescale_betas_zero_snr);
+            Point::discrete(plan, levels.first(), 0.0)
+        }
+        _ => Point::PICTURE,
+    });
+    let stages = (0..steps).map(|step| Stage::at(&points[step], step, weights(plan, &points, step))).collect();
+    let stages = Stages::new(stages);
+    let history = (plan.config.solver_order - 1).min(2);
+    Ok(Stages { history, initial_deviation: plan.prior_deviation(&points[0]), ..stages })
+}
+
+fn discrete_points(plan: &Plan) -> Result<Vec<Point>> {
+    let levels = plan.sigmas(plan.config.rescale_betas_zero_snr);
+    let Ladder { sigmas, timesteps } = match plan.ladder(&levels, levels.last(), levels.first(), true) {
         Some(ladder) => Ladder { timesteps: ladder.timesteps.iter().map(|&t| plan.whole(t)).collect(), ..ladder },
         None => {
-            let least = config.lambda_min_clipped;
+            let least = plan.config.lambda_min_clipped;
             let visited = levels.count_from_lambda(least);
             if visited == 0 {
                 return Err(Error::input(format!("lambda_min_clipped is {least}, which leaves no timestep")));
@@ -25,13 +44,7 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
             Ladder { sigmas: timesteps.iter().map(|&t| levels.at(t)).collect(), timesteps }
         }
     };
-    sigmas.push(match config.final_sigmas_type {
-        FinalSigmas::Zero => 0.0,
-        FinalSigmas::SigmaMin => levels.first(),
-    });
-    let stages = timesteps.iter().enumerate();
-    let stages = stages.map(|(step, &timestep)| Stage { step, timestep, weights: weights(plan, &sigmas, step) });
-    Ok(Stages { history: (config.solver_order - 1).min(2), ..Stages::new(stages.collect()) })
+    Ok(sigmas.iter().zip(timesteps).map(|(&sigma, told)| Point::discrete(plan, sigma, told)).collect())
 }
 
 /// Levels that differ by less, relative, are the same but for rounding.
@@ -58,9 +71,10 @@ struct Update {
 }
 
 /// From one level to the next, by the exponential integrator of the prediction.
-fn update(plan: &Plan, order: usize, sigma: f64, next: f64) -> Update {
+fn update(plan: &Plan, order: usize, from: &Point, to: &Point) -> Update {
     use AlgorithmType::{DpmSolver, DpmSolverPlusPlus, SdeDpmSolver, SdeDpmSolverPlusPlus};
-    let ([signal, noise], [next_signal, next_noise]) = (signal_and_noise(sigma), signal_and_noise(next));
+    let ([signal, noise], [next_signal, next_noise]) = (from.level(), to.level());
+    let (sigma, next) = (from.sigma(), to.sigma());
     // h is the step in lambda = log(signal / noise) = -log sigma; shrunk is e^-h, exactly 0 at no noise.
     let (h, shrunk) = ((sigma / next).ln(), next / sigma);
     let heun = order == 3 || plan.config.solver_type == SolverType::Heun;
@@ -92,16 +106,16 @@ fn update(plan: &Plan, order: usize, sigma: f64, next: f64) -> Update {
     }
 }
 
-fn weights(plan: &Plan, sigmas: &[f64], step: usize) -> Weights {
-    let (sigma, next) = (sigmas[step], sigmas[step + 1]);
-    if (sigma / next - 1.0).abs() < SAME {
+fn weights(plan: &Plan, points: &[Point], step: usize) -> Weights {
+    let (point, next) = (&points[step], &points[step + 1]);
+    if (point.sigma() / next.sigma() - 1.0).abs() < SAME {
         // A ladder that ends at the least level, and then at that level once more.
         return Weights { x_of: [1.0, 0.0, 0.0], ..Weights::default() };
     }
-    let order = order(plan, step, sigmas.len() - 1);
-    let Update { x, differences, noise } = update(plan, order, sigma, next);
+    let order = order(plan, step, points.len() - 1);
+    let Update { x, differences, noise } = update(plan, order, point, next);
     // Weights of the predictions of this step, the last and the last but one, from those of their differences.
-    let h = |from: usize| (sigmas[from] / sigmas[from + 1]).ln();
+    let h = |from: usize| (points[from].sigma() / points[from + 1].sigma()).ln();
     let mut of_m = [differences[0], 0.0, 0.0];
     let mut add = |weight: f64, combination: [f64; 3]| {
         of_m.iter_mut().zip(combination).for_each(|(of_m, part)| *of_m += weight * part);
@@ -120,12 +134,11 @@ fn weights(plan: &Plan, sigmas: &[f64], step: usize) -> Weights {
         }
     }
     // The prediction that is integrated, of x, of the clipped x_0 and of the output.
-    let [signal, deviation] = signal_and_noise(sigma);
-    let [x0_of, noise_of] = plan.predictions(signal, deviation);
+    let Point { signal, noise: deviation, x0_of, epsilon_of, .. } = *point;
     let m = match plan.config.algorithm_type {
         AlgorithmType::DpmSolverPlusPlus | AlgorithmType::SdeDpmSolverPlusPlus => [0.0, 1.0, 0.0],
         _ if plan.config.thresholding => [1.0 / deviation, -signal / deviation, 0.0],
-        _ => [noise_of[0], 0.0, noise_of[1]],
+        _ => [epsilon_of[0], 0.0, epsilon_of[1]],
     };
     let x_of = [x + of_m[0] * m[0], of_m[0] * m[1], of_m[0] * m[2]];
     Weights { x0_of, x_of, x_of_kept: [of_m[1], of_m[2]], kept_of: m, noise, ..Weights::default() }

@@ -1,45 +1,40 @@
 //! The scheduler classes of diffusers that this program has, and which keys each of them looks at.
 
-use super::{BetaSchedule, PredictionType, SchedulerConfig, TimestepSpacing};
+use super::{BetaSchedule, PredictionType, SchedulerConfig, SolverType, TimestepSpacing};
 use serde::{Deserialize, Serialize};
 
 /// A scheduler class of diffusers: how a chain from noise to a picture is stepped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SchedulerClass {
     /// Ancestral sampling (Ho et al. 2020, algorithm 2).
     #[default]
     #[serde(rename = "DDPMScheduler")]
-    #[value(name = "ddpm")]
     Ddpm,
     /// Denoising diffusion implicit models (Song et al. 2021, eq. 12); --eta 0 draws no noise
     #[serde(rename = "DDIMScheduler")]
-    #[value(name = "ddim")]
     Ddim,
     /// DPM-Solver++ of order 1 to 3 in several steps (Lu et al. 2022)
     #[serde(rename = "DPMSolverMultistepScheduler")]
-    #[value(name = "dpmpp-2m")]
     DpmSolverMultistep,
+    /// UniPC: a predictor, and a corrector that costs no run of the network (Zhao et al. 2023)
+    #[serde(rename = "UniPCMultistepScheduler")]
+    UniPcMultistep,
     /// Euler's method on the probability-flow ODE (Karras et al. 2022)
     #[serde(rename = "EulerDiscreteScheduler")]
-    #[value(name = "euler")]
     EulerDiscrete,
     /// Heun's method (Karras et al. 2022, algorithm 1): the network runs twice in a step
     #[serde(rename = "HeunDiscreteScheduler")]
-    #[value(name = "heun")]
     HeunDiscrete,
     /// The SDE that preserves variance, in continuous time (Song et al. 2021), or with `sub_vp`, a key that diffusers lacks,
     /// the one below it
     #[serde(rename = "ScoreSdeVpScheduler")]
-    #[value(skip)]
     SdeVp,
     /// The SDE whose variance explodes (Song et al. 2021), or with `num_noise_levels`, a key that diffusers lacks, so many
     /// of its levels of noise (Song & Ermon 2019)
     #[serde(rename = "ScoreSdeVeScheduler")]
-    #[value(skip)]
     SdeVe,
     /// Karras et al. 2022, with its preconditioning
     #[serde(rename = "EDMEulerScheduler")]
-    #[value(skip)]
     EdmEuler,
 }
 
@@ -64,8 +59,14 @@ const SIGMAS: [&str; 5] = ["use_karras_sigmas", "use_exponential_sigmas", "use_b
 
 impl SchedulerClass {
     /// All that step between timesteps: each draws with any network that was trained on timesteps.
-    pub const ALL: [Self; 5] =
-        [Self::Ddpm, Self::Ddim, Self::DpmSolverMultistep, Self::EulerDiscrete, Self::HeunDiscrete];
+    pub const ALL: [Self; 6] = [
+        Self::Ddpm,
+        Self::Ddim,
+        Self::DpmSolverMultistep,
+        Self::UniPcMultistep,
+        Self::EulerDiscrete,
+        Self::HeunDiscrete,
+    ];
 
     /// Those in continuous time, whose networks are told something else.
     pub const CONTINUOUS: [Self; 3] = [Self::SdeVp, Self::SdeVe, Self::EdmEuler];
@@ -81,6 +82,7 @@ impl SchedulerClass {
             Self::Ddpm => "DDPMScheduler",
             Self::Ddim => "DDIMScheduler",
             Self::DpmSolverMultistep => "DPMSolverMultistepScheduler",
+            Self::UniPcMultistep => "UniPCMultistepScheduler",
             Self::EulerDiscrete => "EulerDiscreteScheduler",
             Self::HeunDiscrete => "HeunDiscreteScheduler",
             Self::SdeVp => "ScoreSdeVpScheduler",
@@ -100,7 +102,7 @@ impl SchedulerClass {
     }
 
     /// The keys that it looks at.
-    pub(super) fn keys(self) -> Vec<&'static str> {
+    pub(in crate::diffusion) fn keys(self) -> Vec<&'static str> {
         let own: &[&[&str]] = match self {
             Self::Ddpm => &[&["variance_type", ZERO_SNR], &CLIPPING, &THRESHOLDING],
             Self::Ddim => &[&["set_alpha_to_one", ZERO_SNR], &CLIPPING, &THRESHOLDING],
@@ -108,6 +110,12 @@ impl SchedulerClass {
                 &["solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final"],
                 &["use_lu_lambdas", "use_flow_sigmas", "use_dynamic_shifting", "final_sigmas_type"],
                 &["lambda_min_clipped", "variance_type", ZERO_SNR],
+                &SIGMAS,
+                &THRESHOLDING,
+            ],
+            Self::UniPcMultistep => &[
+                &["solver_order", "predict_x0", "solver_type", "lower_order_final", "disable_corrector"],
+                &["use_flow_sigmas", "use_dynamic_shifting", "final_sigmas_type", ZERO_SNR],
                 &SIGMAS,
                 &THRESHOLDING,
             ],
@@ -137,6 +145,12 @@ impl SchedulerClass {
             Self::DpmSolverMultistep => SchedulerConfig {
                 timestep_spacing: TimestepSpacing::Linspace,
                 variance_type: None,
+                clip_sample: false,
+                ..defaults
+            },
+            Self::UniPcMultistep => SchedulerConfig {
+                timestep_spacing: TimestepSpacing::Linspace,
+                solver_type: SolverType::Bh2,
                 clip_sample: false,
                 ..defaults
             },

@@ -64,11 +64,16 @@ pub struct SchedulerConfig {
     pub steps_offset: usize,
     /// Whether DDIM's last step goes to a picture without noise, or to the first timestep's noise.
     pub set_alpha_to_one: bool,
-    /// Order of DPM-Solver, 1 to 3.
+    /// Order of DPM-Solver, 1 to 3, or of UniPC, 1 or 2.
     pub solver_order: usize,
+    /// Whether UniPC integrates the prediction of x_0, or that of the noise.
+    pub predict_x0: bool,
+    /// Steps of UniPC, from 0 on, that are not corrected once they are made.
+    #[serde(deserialize_with = "reading::null_is_none_of_them")]
+    pub disable_corrector: Vec<usize>,
     /// What DPM-Solver integrates.
     pub algorithm_type: AlgorithmType,
-    /// How its second order weighs the slope.
+    /// How the second order weighs the slope.
     pub solver_type: SolverType,
     /// Whether chains of fewer than 15 steps end with lower orders.
     pub lower_order_final: bool,
@@ -116,9 +121,9 @@ pub struct SchedulerConfig {
     /// How many levels of noise a network of VE is trained on, at equal ratios from `sigma_min` to `sigma_max` (Song & Ermon
     /// 2019); 0, as in continuous time, for all of them. diffusers does not know this key.
     pub num_noise_levels: u32,
-    /// Signal-to-noise ratio of diffusers' Langevin corrections, which this program has not.
+    /// Signal-to-noise ratio of the Langevin steps of predictor-corrector sampling.
     pub snr: f64,
-    /// How many of them diffusers takes in a step.
+    /// How many of them are taken at every level.
     pub correct_steps: usize,
     /// Standard deviation of pictures, for EDM's networks.
     pub sigma_data: f64,
@@ -162,6 +167,8 @@ impl Default for SchedulerConfig {
             steps_offset: 0,
             set_alpha_to_one: true,
             solver_order: 2,
+            predict_x0: true,
+            disable_corrector: Vec::new(),
             algorithm_type: AlgorithmType::DpmSolverPlusPlus,
             solver_type: SolverType::Midpoint,
             lower_order_final: true,
@@ -278,6 +285,9 @@ impl SchedulerConfig {
             return wrong(
                 "timestep_type is \"continuous\", with v_prediction this program has only \"discrete\"".into(),
             );
+        }
+        if self.class == SchedulerClass::UniPcMultistep && !(1..=2).contains(&self.solver_order) {
+            return wrong(format!("solver_order is {}, with {class} this program has 1 and 2", self.solver_order));
         }
         if self.class == SchedulerClass::DpmSolverMultistep {
             if !(1..=3).contains(&self.solver_order) {

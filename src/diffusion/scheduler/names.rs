@@ -54,15 +54,19 @@ pub enum AlgorithmType {
     SdeDpmSolver,
 }
 
-/// How DPM-Solver's second order weighs the slope.
+/// How DPM-Solver's second order weighs the slope, or UniPC its steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SolverType {
     /// As the midpoint rule.
-    #[serde(alias = "logrho", alias = "bh1", alias = "bh2")]
+    #[serde(alias = "logrho")]
     Midpoint,
     /// As Heun's method.
     Heun,
+    /// UniPC's B(h) = h; to DPM-Solver, the midpoint rule.
+    Bh1,
+    /// UniPC's B(h) = e^h - 1, which is what it takes for all but the first; to DPM-Solver, the midpoint rule.
+    Bh2,
 }
 
 /// The noise level that a chain ends with.

@@ -4,7 +4,8 @@ use super::{PredictionType, SchedulerClass, SchedulerConfig};
 
 impl SchedulerConfig {
     /// The pipeline of diffusers that draws rightly with it, if there is one. `DDPMPipeline` scales nothing for the network, as
-    /// Euler's, Heun's and Karras et al.'s methods need it, and steps by a method that `ScoreSdeVpScheduler` has not got;
+    /// Euler's, Heun's and Karras et al.'s methods need it, and steps by a method that `ScoreSdeVpScheduler` has not got, and
+    /// with a generator that `UniPCMultistepScheduler` does not take;
     /// `ScoreSdeVePipeline` takes what a network says for a score.
     pub fn pipeline(&self) -> Option<&'static str> {
         match self.class {
@@ -12,7 +13,7 @@ impl SchedulerConfig {
             SchedulerClass::Ddim => Some("DDIMPipeline"),
             SchedulerClass::SdeVe if self.prediction_type == PredictionType::Score => Some("ScoreSdeVePipeline"),
             SchedulerClass::SdeVe | SchedulerClass::SdeVp | SchedulerClass::EdmEuler => None,
-            SchedulerClass::EulerDiscrete | SchedulerClass::HeunDiscrete => None,
+            SchedulerClass::EulerDiscrete | SchedulerClass::HeunDiscrete | SchedulerClass::UniPcMultistep => None,
         }
     }
 

@@ -8,10 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// Keys of other classes of diffusers and of its first versions, which say nothing to ours.
-const IDLE: [&str; 10] = [
-    "disable_corrector",
+const IDLE: [&str; 8] = [
     "flow_shift",
-    "predict_x0",
     "shift_terminal",
     "skip_prk_steps",
     "solver_p",
@@ -33,6 +31,11 @@ pub(super) fn number_or_minus_infinity<'de, D: Deserializer<'de>>(from: D) -> Re
 /// diffusers lets some switches be null.
 pub(super) fn null_is_false<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or(false))
+}
+
+/// diffusers lets this list be null.
+pub(super) fn null_is_none_of_them<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<usize>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl SchedulerConfig {

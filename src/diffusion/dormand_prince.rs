@@ -31,7 +31,7 @@ const FIRST_STEP: f64 = 0.02;
 const LEAST_STEP: f64 = 1e-9;
 
 /// A state on its way from one time to another.
-pub(super) struct Path {
+pub(in crate::diffusion) struct Path {
     time: f64,
     end: f64,
     step: f64,
@@ -42,12 +42,12 @@ pub(super) struct Path {
     stage: usize,
     refused: bool,
     tolerance: Tolerance,
-    pub(super) evaluations: usize,
+    pub(in crate::diffusion) evaluations: usize,
 }
 
 /// Where a path is after a slope was given to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(in crate::diffusion) enum Progress {
     /// It needs the next slope.
     Asking,
     /// At its end.
@@ -57,7 +57,7 @@ pub(super) enum Progress {
 }
 
 impl Path {
-    pub(super) fn new(range: [f64; 2], state: Vec<f64>, tolerance: Tolerance) -> Self {
+    pub(in crate::diffusion) fn new(range: [f64; 2], state: Vec<f64>, tolerance: Tolerance) -> Self {
         let [time, end] = range;
         let way = end - time;
         Self {
@@ -76,17 +76,17 @@ impl Path {
     }
 
     /// Where the next slope is needed: the time and the state.
-    pub(super) fn asks(&self) -> (f64, &[f64]) {
+    pub(in crate::diffusion) fn asks(&self) -> (f64, &[f64]) {
         (self.time + NODES[self.stage] * self.step, &self.asked)
     }
 
     /// The state, once it is at its end.
-    pub(super) fn state(&self) -> &[f64] {
+    pub(in crate::diffusion) fn state(&self) -> &[f64] {
         &self.state
     }
 
     /// Takes the slope that was asked for.
-    pub(super) fn take(&mut self, slope: Vec<f64>) -> Progress {
+    pub(in crate::diffusion) fn take(&mut self, slope: Vec<f64>) -> Progress {
         self.evaluations += 1;
         self.slopes[self.stage] = slope;
         self.stage += 1;

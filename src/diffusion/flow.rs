@@ -3,23 +3,33 @@
 //!
 //! It is followed in x = y / sqrt(1 + sigma^2), which has one size all the way, and counted by the logarithm of sigma.
 
-use crate::diffusion::noise_levels::NoiseLevels;
-use crate::diffusion::{NoiseSchedule, SchedulerConfig};
+use super::noise_levels::NoiseLevels;
+use super::{NoiseSchedule, SchedulerConfig};
 use crate::error::{Error, Result};
 
 /// A noise level: x = signal (picture + sigma eps).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct FlowLevel {
+pub(in crate::diffusion) struct FlowLevel {
     /// 1 / sqrt(1 + sigma^2).
-    pub(super) signal: f64,
+    pub(in crate::diffusion) signal: f64,
     /// The slope of the signal's logarithm in that of sigma.
-    pub(super) signal_slope: f64,
+    pub(in crate::diffusion) signal_slope: f64,
     /// What x is multiplied by for the network.
-    pub(super) input_scale: f64,
+    pub(in crate::diffusion) input_scale: f64,
     /// What the network is told.
-    pub(super) told: f64,
+    pub(in crate::diffusion) told: f64,
     /// eps, as weights of what the network is given and of what it says.
-    pub(super) epsilon: [f64; 2],
+    pub(in crate::diffusion) epsilon: [f64; 2],
+}
+
+impl FlowLevel {
+    /// The flow's slope in the logarithm of sigma, as weights of x and of what the network says: x = signal y where
+    /// dy / d sigma = eps.
+    pub(in crate::diffusion) fn slope_of(&self, log_sigma: f64) -> [f64; 2] {
+        let noise = self.signal * log_sigma.exp();
+        let [of_input, of_output] = self.epsilon;
+        [self.signal_slope + noise * of_input * self.input_scale, noise * of_output]
+    }
 }
 
 /// The way from pictures to noise that a scheduler's configuration describes, between its first and its last level.
@@ -39,19 +49,19 @@ impl Flow {
         if range[0] >= range[1] {
             let found = NoiseSchedule::new(config).timesteps();
             return Err(Error::input(format!(
-                "{found} timesteps, of which less than two have signal; the ODE's likelihood needs at least two"
+                "{found} timesteps, of which less than two have signal; the flow needs at least two"
             )));
         }
         Ok(Self { levels, range })
     }
 
     /// The logarithms of the first and the last sigma.
-    pub(super) fn range(&self) -> [f64; 2] {
+    pub(in crate::diffusion) fn range(&self) -> [f64; 2] {
         self.range
     }
 
     /// The level of a sigma's logarithm.
-    pub(super) fn at(&self, log_sigma: f64) -> FlowLevel {
+    pub(in crate::diffusion) fn at(&self, log_sigma: f64) -> FlowLevel {
         let sigma = log_sigma.exp();
         let level = self.levels.at(sigma);
         let signal = sigma.hypot(1.0).recip();
@@ -65,7 +75,7 @@ impl Flow {
     }
 
     /// The variance of the normal noise that the last x is taken for.
-    pub(super) fn prior_variance(&self) -> f64 {
+    pub(in crate::diffusion) fn prior_variance(&self) -> f64 {
         self.levels.prior_variance() / (1.0 + (2.0 * self.range[1]).exp())
     }
 }

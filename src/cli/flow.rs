@@ -1,0 +1,65 @@
+//! Drawing and inverting along the probability-flow ODE with steps of a tolerance.
+
+use super::device::DeviceFlag;
+use super::progress::Progress;
+use crate::checkpoint::ModelFolder;
+use crate::device::Device;
+use crate::diffusion::likelihood::{DeviceNetwork, Flow, Tolerance};
+use crate::diffusion::{Direction, Request, follow_flow};
+use crate::error::{Error, Result};
+use crate::kernels::random::{Purpose, normal_pair, picture_key};
+use crate::nn::Forward;
+
+/// Follows the flow with a progress bar: from the request's initial noise, or what its seed says, to pictures, or from
+/// pictures, in place of the noise, to noise.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn follow(
+    model: &ModelFolder,
+    flow: &Flow,
+    device: &mut dyn Device,
+    flag: &DeviceFlag,
+    request: &Request,
+    batch: usize,
+    [height, width]: [usize; 2],
+    (direction, tolerance): (Direction, Tolerance),
+) -> Result<Vec<f32>> {
+    let config = model.unet.config();
+    let channels = config.in_channels;
+    let elements = height * width * channels;
+    let labels = request.labels_for(config)?;
+    let states = match &request.initial_noise {
+        Some(noise) => noise.clone(),
+        None => (0..request.count).flat_map(|picture| noise(request, picture, elements)).collect(),
+    };
+    let batch = batch.min(request.count);
+    let forward = Forward::new(&model.unet, batch, [height, width])?;
+    flag.tune(device, |device, watch| device.tune(&[&forward.plan], watch))?;
+    let mut network = DeviceNetwork::load(device, &forward, &model.weights).map_err(|error| match error {
+        Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
+        other => other,
+    })?;
+    let mut progress = Progress::new("flow", 0, request.count);
+    let found = follow_flow(
+        flow,
+        &mut network,
+        &states,
+        [elements, channels],
+        labels.as_deref(),
+        (direction, tolerance),
+        &mut |done, runs| progress.at(done, || format!("pictures, {runs} runs,")),
+    )?;
+    progress.finish();
+    if found.pictures.iter().any(|value| !value.is_finite()) {
+        return Err(Error::input("the network's pictures are not finite: NaN or infinity was drawn"));
+    }
+    Ok(found.pictures)
+}
+
+/// A picture's noise, the same as any sampler begins with.
+fn noise(request: &Request, picture: usize, elements: usize) -> Vec<f32> {
+    let seed = [request.seed as u32, (request.seed >> 32) as u32];
+    let number = request.first_picture.wrapping_add(picture as u32);
+    let key = picture_key(seed, Purpose::InitialNoise, number);
+    let pairs = (0..elements.div_ceil(2)).flat_map(|pair| normal_pair::<f32>(key, 0, pair as u32));
+    pairs.take(elements).collect()
+}
