@@ -1,5 +1,6 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
+use super::classifier_guidance;
 use super::point::Point;
 use super::samplers::{
     ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc,
@@ -406,6 +407,8 @@ impl Plan<'_> {
         let Stages { mut stages, initial_deviation, .. } = made;
         let guidance = self.options.guidance;
         guidance.apply(self.config, &mut stages)?;
+        let ancestral = self.sampler == SamplerName::Ddpm;
+        classifier_guidance::apply(guidance.classifier_scale, self.config, ancestral, &mut stages)?;
         if let Some(stage) = stages.iter().find(|stage| stage.weights.row().iter().any(|w| !(*w as f32).is_finite())) {
             return Err(self.impossible(stage));
         }
