@@ -7,16 +7,18 @@ struct Parameters {
     output_channels: u32,
     guided: u32, // the output is of two passes
     rescaled: u32,
+    pulled: u32, // there is a gradient
     below: u32, // the quantile's place in the sorted list, rounded down
     part: f32, // how far it is from there to the next
     most: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 14]
+@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 16]
 @group(0) @binding(2) var<storage, read> output: array<f32>;
 @group(0) @binding(3) var<storage, read> factors: array<f32>; // [picture], of what guidance makes
-@group(0) @binding(4) var<storage, read> x: array<f32>;
-@group(0) @binding(5) var<storage, read_write> thresholds: array<f32>;
+@group(0) @binding(4) var<storage, read> gradient: array<f32>;
+@group(0) @binding(5) var<storage, read> x: array<f32>;
+@group(0) @binding(6) var<storage, read_write> thresholds: array<f32>;
 
 var<workgroup> counts: array<atomic<u32>, 256>;
 var<workgroup> prefix: u32; // the digits found so far
@@ -24,7 +26,7 @@ var<workgroup> place: u32; // among the numbers that begin with them
 var<workgroup> next: atomic<u32>; // the smallest number above the one that was found
 
 fn size_of(i: u32) -> u32 {
-    let w = 14u * step.sampler_row;
+    let w = 16u * step.sampler_row;
     let at = i / parameters.channels * parameters.output_channels + i % parameters.channels;
     var out = output[at];
     if parameters.guided != 0u {
@@ -34,6 +36,9 @@ fn size_of(i: u32) -> u32 {
     }
     if parameters.rescaled != 0u {
         out *= factors[i / parameters.elements];
+    }
+    if parameters.pulled != 0u {
+        out += table[w + 14u] * gradient[i];
     }
     return bitcast<u32>(table[w] * x[i] + table[w + 1u] * out) & 0x7FFFFFFFu;
 }

@@ -8,7 +8,7 @@ struct Parameters {
     phi: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 14]
+@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 16]
 @group(0) @binding(2) var<storage, read> output: array<f32>; // of the conditional pass, then of the other
 @group(0) @binding(3) var<storage, read_write> factors: array<f32>;
 
@@ -18,7 +18,7 @@ fn both_of(i: u32) -> vec2<f32> {
     let pass_len = parameters.pictures * parameters.elements / parameters.channels * parameters.output_channels;
     let conditional = output[at];
     let unconditional = output[pass_len + at];
-    let weight = table[14u * step.sampler_row + 13u];
+    let weight = table[16u * step.sampler_row + 13u];
     return vec2<f32>(conditional, unconditional + weight * (conditional - unconditional));
 }
 

@@ -12,15 +12,17 @@ struct Parameters {
     deviation: u32, // 0 fixed, 1 learned, 2 learned range
     noise_given: u32,
     rescaled: u32,
+    pulled: u32, // there is a gradient
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 14]
+@group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 16]
 @group(0) @binding(2) var<storage, read> output: array<f32>;
 @group(0) @binding(3) var<storage, read> factors: array<f32>; // [picture], of what guidance makes
 @group(0) @binding(4) var<storage, read> thresholds: array<f32>;
 @group(0) @binding(5) var<storage, read> given: array<f32>;
-@group(0) @binding(6) var<storage, read_write> kept: array<f32>;
-@group(0) @binding(7) var<storage, read_write> x: array<f32>;
+@group(0) @binding(6) var<storage, read> gradient: array<f32>;
+@group(0) @binding(7) var<storage, read_write> kept: array<f32>;
+@group(0) @binding(8) var<storage, read_write> x: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -36,7 +38,7 @@ fn main(
     }
     let pair = index % pairs;
     let len = parameters.pictures * parameters.elements;
-    let w = 14u * step.sampler_row;
+    let w = 16u * step.sampler_row;
     let with_noise = table[w + 10u] != 0.0;
 
     var range = parameters.clip_range;
@@ -64,6 +66,9 @@ fn main(
         if parameters.guided != 0u {
             let unconditional = output[len / parameters.channels * parameters.output_channels + at];
             out = factor * (unconditional + table[w + 13u] * (out - unconditional));
+        }
+        if parameters.pulled != 0u {
+            out += table[w + 14u] * gradient[i];
         }
         var x0 = table[w] * before + table[w + 1u] * out;
         // Comparisons leave NaN as it is; clamp would hide it.
@@ -102,6 +107,9 @@ fn main(
                 deviation = exp(table[w + 11u] + table[w + 12u] * output[at + parameters.channels]);
             }
             after += deviation * z;
+            if parameters.pulled != 0u {
+                after += table[w + 15u] * deviation * deviation * gradient[i];
+            }
         }
         x[i] = after;
     }

@@ -8,7 +8,7 @@ use aquatint::data::{Dataset, Options};
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::SchedulerConfig;
 use aquatint::metrics::{Gaussian, Judge, PARTS, frechet_distance};
-use aquatint::nn::{Classifier, Network, Parameters, Recompute, UNetConfig};
+use aquatint::nn::{Classifier, Network, Parameters, Recompute, Toward, UNetConfig};
 use aquatint::plan::{Recorder, Step, Storage};
 use aquatint::training::{ClassifierTable, Precision, Run, RunConfig, TrainingConfig, TrainingState, default_unet};
 use runs::{assert_same_bits, digits};
@@ -51,7 +51,12 @@ fn gradient(classifier: &Classifier) -> Gradient {
     let again = r.input(&x, &shape);
     let scores = classifier.record(&mut network(&mut r, parameters, &weights), again, values[1]).unwrap().scores;
     let gradient = classifier
-        .record_gradient(&mut network(&mut r, parameters, &weights), values, label_values, upstream_values)
+        .record_gradient(
+            &mut network(&mut r, parameters, &weights),
+            values,
+            Toward::Classes(label_values),
+            upstream_values,
+        )
         .unwrap();
     let [scores, gradient] = [r.export("scores", scores), r.export("gradient", gradient)];
     Gradient { plan: r.finish(), weights, x, timesteps, labels, upstream, scores, gradient }
@@ -275,4 +280,71 @@ fn mixed_precision_learns_the_same() {
     for (found, expected) in losses(&mut gpu, Precision::Mixed).iter().zip(&expected) {
         assert!((found - expected).abs() < 2e-2 * expected, "{found} for {expected}");
     }
+}
+
+/// Runs the program; its standard output, or its standard error if it fails.
+fn aquatint(arguments: &[&str]) -> Result<String, String> {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_aquatint")).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[test]
+fn commands_train_judge_guide_and_refuse() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name).display().to_string();
+    let (model, guide, judge, drawn, figures) =
+        (at("model"), at("guide"), at("judge"), at("drawn"), at("figures.json"));
+    let digits = ["--data", "digits:even", "--device", "cpu", "--batch", "8", "--steps", "2"];
+    let with = |command: &str, more: &[&str]| aquatint(&[&[command], &digits[..], more].concat());
+    with("train", &["--out", &model, "--schedule", "cosine"]).unwrap();
+    let text = with("train-classifier", &["--out", &guide, "--for", &model]).unwrap();
+    assert!(text.contains("accuracy") && text.contains("89 pictures of digits:even, every 10th"), "{text}");
+    with("train-classifier", &["--out", &judge, "--noiseless", "--held-out", "digits:odd"]).unwrap();
+    let sample = |more: &[&str]| {
+        let all = ["sample", &model, "--device", "cpu", "-n", "4", "--steps", "2", "--out", &drawn];
+        aquatint(&[&all[..], more].concat())
+    };
+    sample(&["--classifier", &guide, "--class", "3"]).unwrap();
+    let like = at("drawn/0001.png");
+    sample(&["--classifier", &guide, "--like", &like, "--classifier-scale", "2", "--sampler", "ddim"]).unwrap();
+    let judged = ["judge", &judge, "--device", "cpu", "--data", &drawn, "--labels", "0,3", "--against", "digits:odd"];
+    let text = aquatint(&[&judged[..], &["--json", &figures]].concat()).unwrap();
+    assert!(text.contains("of 4 pictures") && text.contains("and 898 of digits:odd"), "{text}");
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&figures).unwrap()).unwrap();
+    assert!(json["pictures"] == 4 && json["against"]["pictures"] == 898 && json["accuracy"].is_number(), "{json}");
+    assert!(json["against"]["frechet_distance"].as_f64().unwrap() > 0.0);
+
+    let refused = |result: Result<String, String>, words: &str| {
+        let text = result.unwrap_err();
+        let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("aquatint: ")).collect();
+        assert!(errors.len() == 1 && errors[0].contains(words) && !text.contains("panicked"), "{text}");
+    };
+    let resume = |command: &str, out: &str, more: &[&str]| {
+        aquatint(&[&[command, "--out", out, "--resume", "--device", "cpu"], more].concat())
+    };
+    refused(sample(&["--classifier", &judge]), "it has learnt clean pictures alone");
+    refused(sample(&["--classifier", &model]), "no config.json, expected a classifier's folder");
+    refused(sample(&["--classifier", &guide, "--class", "10"]), "class 10, expected 0 to 9");
+    refused(sample(&["--classifier", &guide, "--classifier-scale", "-1"]), "classifier scale is -1");
+    refused(sample(&["--classifier", &guide, "--like", &at("none.png")]), "none.png");
+    let other = at("other");
+    with("train", &["--out", &other]).unwrap();
+    let of_other =
+        ["sample", &other, "--device", "cpu", "-n", "1", "--steps", "2", "--out", &drawn, "--classifier", &guide];
+    refused(aquatint(&of_other), "it knows another noise than the model");
+    refused(with("train-classifier", &["--out", &model]), "training run already");
+    refused(resume("train", &guide, &[]), "`aquatint train-classifier --resume` continues it");
+    refused(resume("train-classifier", &model, &[]), "`aquatint train --resume` continues it");
+    refused(resume("train-classifier", &guide, &["--schedule", "linear"]), "the noise is linear");
+    refused(resume("train-classifier", &guide, &["--held-out", "digits:odd"]), "--held-out is");
+    refused(aquatint(&["train-classifier", "--data", &drawn, "--out", &at("new")]), "no labels to learn classes from");
+    refused(aquatint(&["train-classifier", "--out", &at("new")]), "--data is missing");
+    refused(
+        aquatint(&["judge", &judge, "--data", &drawn, "--labels", "12"]),
+        "class 12, expected one of the classifier's",
+    );
+    refused(aquatint(&["ema", &guide, "--decay", "0.9999", "--out", &at("new")]), "trains a classifier");
+    resume("train-classifier", &guide, &["--steps", "3", "--for", &model]).unwrap();
+    assert_eq!(TrainingState::read(Path::new(&guide)).unwrap().step, 3);
 }

@@ -94,7 +94,7 @@ fn at_0_and_1_there_is_one_pass_and_the_same_bits() {
 /// In a batch of its own size a picture's bits are the same wherever it stands; in another they agree.
 #[test]
 fn guided_pictures_do_not_depend_on_their_batch() {
-    let guidance = Guidance { scale: 3.0, rescale: 0.7, interval: Some([0.1, 20.0]) };
+    let guidance = Guidance { scale: 3.0, rescale: 0.7, interval: Some([0.1, 20.0]), ..Guidance::default() };
     devices::on_each(|device| {
         for class in [SchedulerClass::Ddpm, SchedulerClass::DpmSolverMultistep] {
             let config = scheduler(class, json!({}));
@@ -152,7 +152,8 @@ fn intervals_are_of_noise_over_signal() {
     let mut host = Host::<f32>::new();
     for class in SchedulerClass::ALL {
         let config = scheduler(class, json!({}));
-        let interval = |low: f64, high: f64| Guidance { scale: 3.0, rescale: 0.0, interval: Some([low, high]) };
+        let interval =
+            |low: f64, high: f64| Guidance { scale: 3.0, interval: Some([low, high]), ..Guidance::default() };
         let chain = |guidance| {
             Chain::new(&config, ChainOptions { steps: Some(8), guidance, ..ChainOptions::default() }).unwrap()
         };
@@ -224,7 +225,7 @@ fn rescaling_brings_the_deviation_back() {
         };
         let [without, with] = [0.0, 1.0].map(|scale| outputs(guided(scale), device));
         for phi in [0.3, 1.0] {
-            let found = outputs(Guidance { scale: 4.0, rescale: phi, interval: None }, device);
+            let found = outputs(Guidance { scale: 4.0, rescale: phi, ..Guidance::default() }, device);
             let len = found.len() / COUNT;
             for picture in 0..COUNT {
                 let of = |all: &[f64]| all[picture * len..][..len].to_vec();

@@ -53,6 +53,7 @@ fn through(chain: &Chain, schedule: &NoiseSchedule, x: &[f64], class: usize) -> 
         table: r.input(&table, &[chain.stages().len(), COLUMNS]),
         output: r.input(&output, &[2 * n, 1, 1, 1]),
         factors: None,
+        gradient: None,
         thresholds: None,
         noise: None,
         kept: (history > 0).then(|| r.input(&kept, &[history, n])),
@@ -143,7 +144,7 @@ fn solvers_of_the_guided_flow_match_its_integral() {
             (2, 4.0, None),
             (2, 4.0, Some([0.25, 3.0])),
         ] {
-            let guidance = Guidance { scale, rescale: 0.0, interval };
+            let guidance = Guidance { scale, interval, ..Guidance::default() };
             let options = ChainOptions { steps: Some(steps), guidance, ..ChainOptions::default() };
             let chain = Chain::new(&config, options).unwrap();
             let sigma = |t: f64| {

@@ -174,13 +174,14 @@ impl<'a> Stages<'a> {
         let table_value = r.input(&table, &[rows.len(), COLUMNS]);
         let [x_value, noise_value] = [&x, &given].map(|storage| r.input(storage, &shape));
         let output_value = r.input(&output, &[1, 4, 4, outputs]);
-        let thresholds = chain
-            .threshold()
-            .map(|threshold| dynamic_threshold(&mut r, table_value, output_value, None, x_value, threshold).unwrap());
+        let thresholds = chain.threshold().map(|threshold| {
+            dynamic_threshold(&mut r, table_value, output_value, [None; 2], x_value, threshold).unwrap()
+        });
         let operands = Operands {
             table: table_value,
             output: output_value,
             factors: None,
+            gradient: None,
             thresholds,
             noise: Some(noise_value),
             kept: None,
@@ -290,6 +291,7 @@ fn guidance(device: &mut dyn Device, compared: &mut Compared) {
         table: r.input(&table, &[1, COLUMNS]),
         output: r.input(&output, &[2, 4, 4, 2]),
         factors: None,
+        gradient: None,
         thresholds: None,
         noise: None,
         kept: None,

@@ -43,7 +43,8 @@ impl GuidanceFlags {
                 )));
             }
         };
-        Ok(Guidance { scale, rescale: self.guidance_rescale.unwrap_or(0.0), interval })
+        let rescale = self.guidance_rescale.unwrap_or(0.0);
+        Ok(Guidance { scale, rescale, interval, ..Guidance::default() })
     }
 
     /// The network with the class that stands for none, as the flags name it.

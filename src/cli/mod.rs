@@ -5,6 +5,7 @@ mod bench;
 mod bound_table;
 mod check;
 mod class_labels;
+mod classifier_guidance;
 mod convert;
 mod demo;
 mod device;

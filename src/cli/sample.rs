@@ -1,5 +1,6 @@
 //! `aquatint sample`
 
+use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
 use super::flow;
 use super::guidance::GuidanceFlags;
@@ -7,9 +8,9 @@ use super::model::read_model;
 use super::output::{note, say};
 use super::progress::Progress;
 use super::sampling::{SamplingFlags, Way};
-use crate::checkpoint::{ModelFolder, Tensors, write_tensors};
+use crate::checkpoint::{ClassifierFolder, ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{Chain, Direction, Passes, Request, Sampler, StepNoise};
+use crate::diffusion::{Aim, Chain, Direction, Guidance, Guide, Passes, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
@@ -23,6 +24,8 @@ use std::process::ExitCode;
     aquatint sample runs/digits --sampler dpmpp-2m --steps 12 --out drawn\n  \
     aquatint sample runs/guided --guidance 3 --class 7 --out sevens\n  \
     aquatint sample runs/guided --guidance 5 --guidance-rescale 0.7 --guidance-interval 0.3,5 --out drawn\n  \
+    aquatint sample runs/digits --classifier runs/guide --classifier-scale 2 --class 7 --out sevens\n  \
+    aquatint sample runs/digits --classifier runs/guide --classifier-scale 20 --like seven.png --out alike\n  \
     aquatint sample runs/digits --sampler ddim --eta 0.5 --steps 50 --out drawn\n  \
     aquatint sample runs/digits --sampler unipc --steps 8 --timesteps karras --out drawn\n  \
     aquatint sample runs/digits --timesteps 10,15,25 --out drawn\n  \
@@ -69,6 +72,8 @@ pub(super) struct Sample {
     device: DeviceFlag,
     #[command(flatten)]
     guidance: GuidanceFlags,
+    #[command(flatten)]
+    classifier: ClassifierFlags,
 }
 
 /// Pictures in one call. Further ones are drawn with another seed.
@@ -98,7 +103,8 @@ impl Sample {
         let mut model = read_model(&self.model)?;
         self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
-        let way = self.sampling.way(&model.scheduler, self.guidance.guidance()?)?;
+        let guidance = Guidance { classifier_scale: self.classifier.scale(), ..self.guidance.guidance()? };
+        let way = self.sampling.way(&model.scheduler, guidance)?;
         let channels = model.unet.config().in_channels;
         let mut draws = 0;
         if let Way::Chain(chain) = &way {
@@ -107,10 +113,14 @@ impl Sample {
             draws = chain.draws();
         }
         let shape = [self.count, channels, height, width];
-        let request = Request {
+        let guide = self.classifier.read(&model, [height, width])?;
+        // A model that knows no classes may still be guided to them.
+        let only_guided = guide.is_some() && model.unet.config().classes().is_none();
+        let mut request = Request {
             count: self.count,
             seed: self.seed,
             labels: match &self.class[..] {
+                _ if only_guided => None,
                 [] => None,
                 [class] => Some(vec![*class; self.count]),
                 classes => Some(classes.to_vec()),
@@ -121,9 +131,16 @@ impl Sample {
         };
         let mut device = self.device.open()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
+        if let Some(guide) = &guide {
+            let aim = self.classifier.aim(guide, &self.class, self.count, &mut *device, &self.device)?;
+            request.aim = Some(aim);
+        }
         let size = [height, width];
         let drawn = match way {
-            Way::Chain(chain) => draw(&model, chain, &mut *device, &self.device, &request, self.batch, size)?,
+            Way::Chain(chain) => {
+                let sizes = [self.batch, height, width];
+                draw_guided(&model, guide.as_ref(), chain, &mut *device, &self.device, &request, sizes)?
+            }
             Way::Flow(along, tolerance) => {
                 let to_pictures = (Direction::ToPictures, tolerance);
                 flow::follow(&model, &along, &mut *device, &self.device, &request, self.batch, size, to_pictures)?
@@ -175,13 +192,33 @@ pub(super) fn draw(
     flag: &DeviceFlag,
     request: &Request,
     batch: usize,
-    size: [usize; 2],
+    [height, width]: [usize; 2],
+) -> Result<Vec<f32>> {
+    draw_guided(model, None, chain, device, flag, request, [batch, height, width])
+}
+
+/// As [`draw`], guided by a classifier; the sizes are pictures at a time, height and width.
+fn draw_guided(
+    model: &ModelFolder,
+    classifier: Option<&ClassifierFolder>,
+    chain: Chain,
+    device: &mut dyn Device,
+    flag: &DeviceFlag,
+    request: &Request,
+    [batch, height, width]: [usize; 3],
 ) -> Result<Vec<f32>> {
     let weights = Storage::f32("weights", model.weights.len());
     let batch = batch.min(request.count);
     let stages = chain.stages().len();
     let step_noise = if request.step_noise.is_some() { StepNoise::Given } else { StepNoise::Drawn };
-    let record = |batch: usize| Sampler::new(&model.unet, &weights, chain.clone(), batch, size, step_noise);
+    let by_classes = matches!(request.aim, Some(Aim::Classes(_)));
+    let pulls = classifier.filter(|_| chain.guidance().classifier_scale > 0.0);
+    let of_guide = pulls.map(|folder| (folder, Storage::f32("classifier's weights", folder.weights.len())));
+    let guide =
+        of_guide.as_ref().map(|(folder, weights)| Guide { classifier: &folder.classifier, weights, by_classes });
+    let size = [height, width];
+    let record =
+        |batch: usize| Sampler::guided(&model.unet, &weights, chain.clone(), batch, size, step_noise, guide.as_ref());
     let mut sampler = record(batch)?;
     let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
     let each = if both { ", each with and without its class" } else { "" };
@@ -198,6 +235,9 @@ pub(super) fn draw(
         return Err(Error::OutOfMemory(format!("batch {batch}{each}: {why}; {advice}")));
     }
     device.upload(&weights, 0, &model.weights)?;
+    if let Some((folder, weights)) = &of_guide {
+        device.upload(weights, 0, &folder.weights)?;
+    }
     let mut progress = Progress::new("drawing", 0, request.count.div_ceil(batch) * stages);
     let drawn = sampler.sample(device, request, |number, done, _| {
         progress.at(number * stages + done, || "steps,".into());

@@ -11,8 +11,8 @@ pub(super) struct SamplingFlags {
     /// How noise becomes a picture; as the model's own scheduler has it if not given
     #[arg(long, value_enum, value_name = "SAMPLER")]
     sampler: Option<SamplerName>,
-    /// Sampling steps; if not given, all of the model's timesteps for ddpm, reverse-sde and predictor-corrector, and at most
-    /// 50 for the others
+    /// Sampling steps; if not given, all of the model's timesteps for ddpm, reverse-sde and predictor-corrector (200
+    /// in continuous time), and at most 50 for the others
     #[arg(long, value_name = "K")]
     steps: Option<usize>,
     /// Which timesteps: leading, trailing, linspace, quadratic or karras, for as many as --steps says; OpenAI's ddimN, N or

@@ -7,6 +7,7 @@ mod folder;
 mod idx;
 mod idx_files;
 mod npz;
+mod one_picture;
 mod source;
 
 pub use fit::Fit;

@@ -1,5 +1,6 @@
 //! A chain from noise to pictures: what every run of the network is told, and what is made of its output.
 
+use super::classifier_guidance;
 use super::point::Point;
 use super::samplers::{
     ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc,
@@ -122,6 +123,8 @@ pub(super) struct Plan<'a> {
 
 /// Steps of the samplers that need few.
 const FEW_STEPS: usize = 50;
+/// Steps of those that need many, in continuous time, which has no number of its own.
+const MANY_STEPS: usize = 200;
 /// Levels of annealed Langevin dynamics where the network knows all (Song & Ermon 2019).
 const LANGEVIN_LEVELS: usize = 10;
 
@@ -350,6 +353,7 @@ impl ChainOptions {
     fn steps_and_list(&self, sampler: SamplerName, config: &SchedulerConfig) -> Result<(usize, Option<Vec<usize>>)> {
         let all = config.most_steps();
         let default = match sampler {
+            _ if sampler.takes_many() && config.class.is_continuous() => MANY_STEPS.min(all),
             _ if sampler.takes_many() => all,
             SamplerName::Langevin if config.noise_levels() > 0 => all,
             SamplerName::Langevin => LANGEVIN_LEVELS.min(all),
@@ -403,6 +407,8 @@ impl Plan<'_> {
         let Stages { mut stages, initial_deviation, .. } = made;
         let guidance = self.options.guidance;
         guidance.apply(self.config, &mut stages)?;
+        let ancestral = self.sampler == SamplerName::Ddpm;
+        classifier_guidance::apply(guidance.classifier_scale, self.config, ancestral, &mut stages)?;
         if let Some(stage) = stages.iter().find(|stage| stage.weights.row().iter().any(|w| !(*w as f32).is_finite())) {
             return Err(self.impossible(stage));
         }

@@ -18,11 +18,13 @@ pub struct Guidance {
     /// The levels of noise / signal that are guided, above the first and up to the second; at others the conditional
     /// prediction is taken (Kynkaanniemi et al. 2024, section 3). All are if there is none.
     pub interval: Option<[f64; 2]>,
+    /// What the gradient of a classifier's log p(y | x_t) is multiplied by (Dhariwal & Nichol 2021); 0 takes none.
+    pub classifier_scale: f64,
 }
 
 impl Default for Guidance {
     fn default() -> Self {
-        Self { scale: 1.0, rescale: 0.0, interval: None }
+        Self { scale: 1.0, rescale: 0.0, interval: None, classifier_scale: 0.0 }
     }
 }
 
@@ -52,7 +54,7 @@ impl Guidance {
     /// Writes the weights of a chain's stages.
     pub(super) fn apply(&self, config: &SchedulerConfig, stages: &mut [Stage]) -> Result<()> {
         let wrong = |what: String, expected: &str| Err(Error::input(format!("{what}, expected {expected}")));
-        let Self { scale, rescale, interval } = *self;
+        let Self { scale, rescale, interval, .. } = *self;
         if !(0.0..=f64::from(f32::MAX)).contains(&scale) {
             return wrong(format!("guidance is {scale}"), "a number from 0 on");
         }

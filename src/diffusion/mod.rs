@@ -2,6 +2,7 @@
 
 mod betas_file;
 mod chain;
+mod classifier_guidance;
 mod dormand_prince;
 mod flow;
 mod flow_paths;
@@ -22,6 +23,7 @@ mod timesteps;
 
 pub use betas_file::read_betas;
 pub use chain::{Chain, ChainOptions, Churn, Stage};
+pub use classifier_guidance::{Aim, Guide};
 pub use flow_paths::{Direction, FlowPaths, follow_flow};
 pub use guidance::{Guidance, Passes};
 pub use noise_levels::NoiseLevels;

@@ -46,6 +46,19 @@ impl NoiseShares {
         }
     }
 
+    /// Whether both are the same noise.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Continuous(one), Self::Continuous(other)) => one == other,
+            (Self::Discrete(one), Self::Discrete(other)) => {
+                // Betas that were written down as text may be off by a last digit.
+                let near = |(one, other): (&f64, &f64)| (one - other).abs() <= 1e-6 * one.abs().max(1e-6);
+                one.timesteps() == other.timesteps() && one.alphas_cumprod.iter().zip(&other.alphas_cumprod).all(near)
+            }
+            _ => false,
+        }
+    }
+
     /// What is given of a picture without noise: the least level's signal alone.
     pub fn clean(&self) -> Given {
         Given { noise: 0.0, ..self.at(0.0) }

@@ -1,6 +1,7 @@
 //! Drawing pictures: a chain's stages on a device, each the network and one fused update.
 
-use super::{Chain, Passes};
+use super::classifier_guidance::Pull;
+use super::{Aim, Chain, Guide, Passes};
 use crate::device::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::dynamic_threshold;
@@ -27,6 +28,8 @@ pub struct Request {
     pub initial_noise: Option<Vec<f32>>,
     /// The noise of every draw of the chain, a step's or several in a step, `[draws, count, H, W, C]`, for a sampler of [`StepNoise::Given`].
     pub step_noise: Option<Vec<f32>>,
+    /// What a classifier that guides draws pictures towards.
+    pub aim: Option<Aim>,
 }
 
 impl Request {
@@ -76,6 +79,7 @@ pub struct Sampler {
     told: Told,
     table: Storage,
     step_noise: Option<Storage>,
+    pull: Option<Pull>,
     loaded: Option<Loaded>,
 }
 
@@ -112,6 +116,7 @@ struct Shared<'a> {
     table: &'a Storage,
     kept: Storage,
     given: Option<&'a Storage>,
+    guide: Option<(&'a Guide<'a>, &'a Pull)>,
 }
 
 impl Shared<'_> {
@@ -134,19 +139,31 @@ impl Shared<'_> {
             recompute: Recompute::None,
         };
         let output = unet.record(&mut net, asked, t, labels)?;
+        let gradient = match self.guide {
+            Some((guide, pull)) => {
+                // A value of its own, as the network's x wants no gradient.
+                let values = [r.input(self.x, &shape), r.bind(&self.told.timesteps, 0, &[shape[0]])];
+                Some(pull.record(&mut r, guide, values)?)
+            }
+            None => None,
+        };
         let rescale = chain.guidance().rescale as f32;
         let factors = match passes == 2 && rescale > 0.0 {
             true => Some(guidance_rescale(&mut r, table, output, x, rescale)?),
             false => None,
         };
         let thresholds = match chain.threshold() {
-            Some(threshold) => Some(dynamic_threshold(&mut r, table, output, factors, x, threshold)?),
+            Some(threshold) => Some(dynamic_threshold(&mut r, table, output, [factors, gradient], x, threshold)?),
             None => None,
         };
         let history = chain.kernel().history;
         let kept = (history > 0).then(|| r.input(&self.kept, &[history, self.x.len()]));
         let noise = self.given.map(|given| r.input(given, &shape));
-        sampler_step(&mut r, chain.kernel(), Operands { table, output, factors, thresholds, noise, kept, x })?;
+        sampler_step(
+            &mut r,
+            chain.kernel(),
+            Operands { table, output, factors, gradient, thresholds, noise, kept, x },
+        )?;
         Ok(r.finish())
     }
 }
@@ -161,10 +178,34 @@ impl Sampler {
         weights: &Storage,
         chain: Chain,
         batch: usize,
-        [height, width]: [usize; 2],
+        size: [usize; 2],
         step_noise: StepNoise,
     ) -> Result<Self> {
+        Self::guided(unet, weights, chain, batch, size, step_noise, None)
+    }
+
+    /// As [`new`](Self::new), guided by a classifier of the model's noise.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); if the classifier is for other pictures, or not there where the chain counts on it.
+    pub fn guided(
+        unet: &UNet,
+        weights: &Storage,
+        chain: Chain,
+        batch: usize,
+        [height, width]: [usize; 2],
+        step_noise: StepNoise,
+        guide: Option<&Guide>,
+    ) -> Result<Self> {
         let config = unet.config();
+        let scale = chain.guidance().classifier_scale;
+        if scale > 0.0 && guide.is_none() {
+            return Err(Error::input(format!("classifier scale is {scale}, but there is no classifier")));
+        }
+        let guide = guide.filter(|_| scale > 0.0);
+        if let Some(Guide { classifier, .. }) = guide {
+            classifier.check(height, width, config.in_channels)?;
+        }
         chain.check_channels(config.in_channels, config.out_channels)?;
         chain.guidance().check_network(config)?;
         let timesteps: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
@@ -182,6 +223,7 @@ impl Sampler {
         let noise = r.input(&x, &shape);
         normal_noise(&mut r, noise, Purpose::InitialNoise, chain.initial_deviation() as f32);
         let noise = r.finish();
+        let pull = guide.map(|guide| Pull::new(guide, batch));
         let kept = Storage::f32("kept", chain.kernel().history * len);
         let shared = Shared {
             unet,
@@ -193,11 +235,12 @@ impl Sampler {
             table: &table,
             kept,
             given: given.as_ref(),
+            guide: guide.zip(pull.as_ref()),
         };
         let record = |passes: usize| takes(passes == 2).then(|| shared.record(passes)).transpose();
         let plans = Plans { noise, single: record(1)?, both: record(2)? };
         let network = config.clone();
-        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise: given, loaded: None })
+        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise: given, pull, loaded: None })
     }
 
     /// What its stages need.
@@ -307,6 +350,9 @@ impl Sampler {
         if request.step_noise.is_some() != self.step_noise.is_some() {
             return Err(Error::input("the steps' noise was given to a sampler that draws it, or the other way round"));
         }
+        if let Some(pull) = &self.pull {
+            pull.check(request.aim.as_ref(), request.count)?;
+        }
         self.load(device)?;
         let Some(loaded) = self.loaded else { return Err(Error::Device("the sampler is not loaded".into())) };
         let mut pictures = Vec::new();
@@ -324,6 +370,9 @@ impl Sampler {
                     device.upload(&self.x, 0, &noise)?;
                 }
                 None => device.run(loaded.noise, &step)?,
+            }
+            if let (Some(pull), Some(aim)) = (&self.pull, &request.aim) {
+                pull.upload(device, aim, first, wanted)?;
             }
             for (row, stage) in self.chain.stages().iter().enumerate() {
                 device.upload(&self.told.timesteps, 0, &vec![stage.timestep as f32; self.told.timesteps.len()])?;

@@ -36,7 +36,9 @@ pub enum SamplerName {
 }
 
 impl SamplerName {
-    /// The sampler that a class of diffusers names; in continuous time, the flow by Euler's method.
+    /// The sampler that a class of diffusers names; in continuous time the flow by Euler's method, but for VE, whose networks
+    /// take x_t as it is: where they err on much noise, a flow goes astray and Langevin steps come back, so that it draws as
+    /// diffusers' own pipeline does.
     pub fn of(class: SchedulerClass) -> Self {
         match class {
             SchedulerClass::Ddpm => Self::Ddpm,
@@ -44,10 +46,8 @@ impl SamplerName {
             SchedulerClass::DpmSolverMultistep => Self::DpmSolver,
             SchedulerClass::UniPcMultistep => Self::UniPc,
             SchedulerClass::HeunDiscrete => Self::Heun,
-            SchedulerClass::EulerDiscrete
-            | SchedulerClass::SdeVp
-            | SchedulerClass::SdeVe
-            | SchedulerClass::EdmEuler => Self::Euler,
+            SchedulerClass::EulerDiscrete | SchedulerClass::SdeVp | SchedulerClass::EdmEuler => Self::Euler,
+            SchedulerClass::SdeVe => Self::PredictorCorrector,
         }
     }
 

@@ -42,17 +42,21 @@ impl DynamicThreshold {
 struct Thresholds {
     sizes: Sizes,
     rescaled: bool,
+    pulled: bool,
     threshold: DynamicThreshold,
 }
 
 impl<T: Real> Twin<T> for Thresholds {
     fn twin(&self, io: &mut Bindings<T>) {
-        let (table, output, factors, x) = (io.read(0), io.read(1), io.read(2), io.read(3));
+        let (table, output, factors, gradient, x) = (io.read(0), io.read(1), io.read(2), io.read(3), io.read(4));
         let row = &table[io.step().sampler_row as usize * COLUMNS..];
-        for (picture, threshold) in io.write(4).iter_mut().enumerate() {
+        for (picture, threshold) in io.write(5).iter_mut().enumerate() {
             let all = picture * self.sizes.elements..(picture + 1) * self.sizes.elements;
             let of_output = row[1] * if self.rescaled { factors[picture] } else { T::one() };
-            let x0 = |i: usize| row[0] * x[i] + of_output * self.sizes.prediction(output, i, row[13]);
+            let pull = |i: usize| if self.pulled { row[14] * gradient[i] } else { T::zero() };
+            let x0 = |i: usize| {
+                row[0] * x[i] + of_output * self.sizes.prediction(output, i, row[13]) + row[1] * pull(i)
+            };
             *threshold = self.threshold.of(&mut all.map(|i| x0(i).abs()).collect::<Vec<T>>());
         }
     }
@@ -64,7 +68,7 @@ impl Kernel for Thresholds {
     }
     fn parameters(&self) -> Vec<u32> {
         let (below, part) = self.threshold.rank(self.sizes.elements);
-        let rest = [self.rescaled.into(), below as u32, part.to_bits(), self.threshold.most.to_bits()];
+        let rest = [self.rescaled.into(), self.pulled.into(), below as u32, part.to_bits(), self.threshold.most.to_bits()];
         [&self.sizes.parameters()[..], &rest].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
@@ -72,7 +76,8 @@ impl Kernel for Thresholds {
         let table = Binding::read(rows * COLUMNS);
         let factors = if self.rescaled { Binding::read(pictures) } else { table };
         let (output, x) = (Binding::read(self.sizes.output_len()), Binding::read(self.sizes.len()));
-        vec![table, output, factors, x, Binding::write(pictures)]
+        let gradient = if self.pulled { x } else { table };
+        vec![table, output, factors, gradient, x, Binding::write(pictures)]
     }
     fn groups(&self) -> usize {
         self.sizes.pictures
@@ -84,7 +89,8 @@ impl Kernel for Thresholds {
 }
 
 /// A threshold for each picture of x `[pictures, height, width, channels]`, for the stage of the step block's
-/// `sampler_row` of the `table`. The output is of one pass or of two, with guidance's `factors` if it is rescaled.
+/// `sampler_row` of the `table`. The output is of one pass or of two, with guidance's `factors` if it is rescaled
+/// and the `gradient` that shifts it if there is one, as of [`sampler_step`](super::sampler_step::sampler_step).
 ///
 /// # Errors
 /// [`Shape`](Error::Shape) if the sizes do not fit together.
@@ -92,7 +98,7 @@ pub fn dynamic_threshold(
     r: &mut Recorder,
     table: Value,
     output: Value,
-    factors: Option<Value>,
+    [factors, gradient]: [Option<Value>; 2],
     x: Value,
     threshold: DynamicThreshold,
 ) -> Result<Value> {
@@ -101,29 +107,36 @@ pub fn dynamic_threshold(
         let message = format!("{found} factors, expected one for each of {} guided pictures", sizes.pictures);
         return Err(Error::Shape { op: "dynamic_threshold", message });
     }
+    if gradient.is_some_and(|gradient| r.len(gradient) != sizes.len()) {
+        let message = "as much of a gradient as pictures is expected".into();
+        return Err(Error::Shape { op: "dynamic_threshold", message });
+    }
     let thresholds = r.f32(&[sizes.pictures]);
-    let kernel = Thresholds { sizes, rescaled: factors.is_some(), threshold };
-    r.call(kernel, &[table, output, factors.unwrap_or(table), x, thresholds]);
+    let kernel = Thresholds { sizes, rescaled: factors.is_some(), pulled: gradient.is_some(), threshold };
+    let [factors, gradient] = [factors, gradient].map(|value| value.unwrap_or(table));
+    r.call(kernel, &[table, output, factors, gradient, x, thresholds]);
     Ok(thresholds)
 }
 
-/// Both ends and the middle, quantiles between two values and on one, equal values, one element, one pass and two, odd
-/// sizes.
+/// Both ends and the middle, quantiles between two values and on one, equal values, one element, one pass and two, with a
+/// gradient and without, odd sizes.
 pub(super) fn cases() -> Vec<Case> {
-    let row = Weights { guidance: 3.0, ..Weights::default() };
+    let row = Weights { guidance: 3.0, of_gradient: [-0.7, 2.0], ..Weights::default() };
     let rows = [Weights { x0_of: [1.6, -2.2], ..row }, Weights { x0_of: [0.0, 1.5], ..row }];
     let table: Vec<f32> = rows.iter().flat_map(Weights::row).map(|value| value as f32).collect();
     let mut cases = Vec::new();
-    for (shape, outputs, ratio, most, row, passes) in [
-        ([3, 5, 7, 3], 3, 0.995, 100.0, 0, 1),
-        ([3, 5, 7, 3], 6, 0.9, 2.0, 0, 1),
-        ([2, 16, 17, 1], 1, 0.75, 1e4, 0, 1),
-        ([2, 4, 4, 1], 1, 1.0, 1e4, 1, 1),
-        ([2, 3, 3, 1], 1, 0.5, 1e4, 0, 1),
-        ([4, 1, 1, 1], 2, 0.9, 1e4, 1, 1),
-        ([1, 9, 9, 4], 4, 0.0, 0.5, 0, 1),
-        ([3, 7, 5, 3], 6, 0.9, 1e4, 0, 2),
-        ([2, 17, 16, 1], 1, 0.995, 1e4, 1, 2),
+    for (shape, outputs, ratio, most, row, passes, pulled) in [
+        ([3, 5, 7, 3], 3, 0.995, 100.0, 0, 1, false),
+        ([3, 5, 7, 3], 6, 0.9, 2.0, 0, 1, false),
+        ([2, 16, 17, 1], 1, 0.75, 1e4, 0, 1, false),
+        ([2, 4, 4, 1], 1, 1.0, 1e4, 1, 1, false),
+        ([2, 3, 3, 1], 1, 0.5, 1e4, 0, 1, false),
+        ([4, 1, 1, 1], 2, 0.9, 1e4, 1, 1, false),
+        ([1, 9, 9, 4], 4, 0.0, 0.5, 0, 1, false),
+        ([3, 7, 5, 3], 6, 0.9, 1e4, 0, 2, false),
+        ([2, 17, 16, 1], 1, 0.995, 1e4, 1, 2, false),
+        ([2, 5, 7, 3], 6, 0.8, 1e4, 0, 1, true),
+        ([3, 6, 5, 3], 6, 0.9, 1e4, 1, 2, true),
     ] {
         let [n, h, w, _] = shape;
         let threshold = DynamicThreshold { ratio, most };
@@ -137,11 +150,13 @@ pub(super) fn cases() -> Vec<Case> {
                     .constant(&[passes * n, h, w, outputs], output)
                     .constant(&shape, x)
                     .constant(&[n], Fill::Uniform(0.4, 1.1))
+                    .constant(&shape, Fill::Normal(1.0))
                     .step(at_row(row))
                     .records(move |r, v| {
                         // Of two passes with channels for variances, rescaled too.
                         let factors = (passes == 2 && outputs > 1).then_some(v[3]);
-                        Ok(vec![dynamic_threshold(r, v[0], v[1], factors, v[2], threshold)?])
+                        let pulls = [factors, pulled.then_some(v[4])];
+                        Ok(vec![dynamic_threshold(r, v[0], v[1], pulls, v[2], threshold)?])
                     }),
             );
         }

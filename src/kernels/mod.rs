@@ -40,6 +40,7 @@ registry! {
     class_embedding,
     continuous_levels,
     convolution,
+    cosine_similarity,
     cross_entropy,
     dropout,
     dynamic_threshold,

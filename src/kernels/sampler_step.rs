@@ -1,6 +1,7 @@
 //! One stage of any sampler, fused: x_0 from the network's output, clipped, then the new x as a weighted sum of x, x_0, the
 //! output, what earlier stages kept, and noise that is drawn where it is used. One read of x and of the output, one write.
-//! Where the network was asked twice, with a class and without, its output is first put together from both.
+//! Where the network was asked twice, with a class and without, its output is first put together from both; a gradient that
+//! guides shifts it, or the new x.
 
 use super::random::{Purpose, normal, picture_key};
 use super::{Case, Fill};
@@ -26,17 +27,21 @@ pub struct Weights {
     /// How far guidance goes from the unconditional output towards the conditional one, which is at 1; looked at only where
     /// there are both.
     pub guidance: f64,
+    /// What the gradient that guides is added by to the network's output (Dhariwal & Nichol 2021, algorithm 2), and, times
+    /// the variance of the noise, to the new x where there is noise (algorithm 1).
+    pub of_gradient: [f64; 2],
 }
 
 /// Numbers in a row of the table.
-pub const COLUMNS: usize = 14;
+pub const COLUMNS: usize = 16;
 
 impl Weights {
     /// A row of the table.
     pub fn row(&self) -> [f64; COLUMNS] {
         let Self { x0_of: [a, b], x_of: [c, d, e], x_of_kept: [f, g], kept_of: [h, i, j], noise, .. } = *self;
         let [k, l] = self.log_deviation;
-        [a, b, c, d, e, f, g, h, i, j, noise, k, l, self.guidance]
+        let [m, n] = self.of_gradient;
+        [a, b, c, d, e, f, g, h, i, j, noise, k, l, self.guidance, m, n]
     }
 
     fn read<T: Real>(table: &[T], row: usize) -> [T; COLUMNS] {
@@ -87,6 +92,8 @@ pub struct Operands {
     pub output: Value,
     /// `[pictures]`, where guidance is rescaled: [`guidance_rescale`](super::guidance_rescale)'s.
     pub factors: Option<Value>,
+    /// What guides, where something does: a gradient in x, such as a classifier's log p(y | x).
+    pub gradient: Option<Value>,
     /// `[pictures]`, for [`Clipping::Threshold`].
     pub thresholds: Option<Value>,
     /// The noise, if it is not drawn by the step's seed and `sampler_noise` and each picture's number.
@@ -103,6 +110,7 @@ struct Stage {
     step: SamplerStep,
     noise_given: bool,
     rescaled: bool,
+    pulled: bool,
 }
 
 /// Where an element's prediction, and its variance if there is one, are in the network's output.
@@ -159,13 +167,16 @@ impl<T: Real> Twin<T> for Stage {
     fn twin(&self, io: &mut Bindings<T>) {
         let (table, output, factors, thresholds, given) =
             (io.read(0), io.read(1), io.read(2), io.read(3), io.read(4));
-        let (kept, x, step) = (io.write(5), io.write(6), io.step());
+        let (gradient, kept, x, step) = (io.read(5), io.write(6), io.write(7), io.step());
         let w = Weights::read(table, step.sampler_row as usize);
         let sizes = self.sizes;
         for i in 0..x.len() {
             let picture = i / sizes.elements;
             let before = x[i];
-            let out = sizes.prediction(output, i, w[13]) * if self.rescaled { factors[picture] } else { T::one() };
+            let mut out = sizes.prediction(output, i, w[13]) * if self.rescaled { factors[picture] } else { T::one() };
+            if self.pulled {
+                out += w[14] * gradient[i];
+            }
             // The conditional pass says it.
             let of_variance = place(i, sizes.channels, sizes.output_channels) + sizes.channels;
             let mut x0 = w[0] * before + w[1] * out;
@@ -207,6 +218,9 @@ impl<T: Real> Twin<T> for Stage {
                     Deviation::LearnedRange => (w[11] + w[12] * output[of_variance]).exp(),
                 };
                 after += deviation * noise;
+                if self.pulled {
+                    after += w[15] * deviation * deviation * gradient[i];
+                }
             }
             x[i] = after;
         }
@@ -225,7 +239,7 @@ impl Kernel for Stage {
             Clipping::Threshold => (1, f32::INFINITY),
         };
         let rest = [history as u32, thresholding, range.to_bits(), deviation as u32, self.noise_given.into()];
-        [&self.sizes.parameters()[..], &rest, &[self.rescaled.into()]].concat()
+        [&self.sizes.parameters()[..], &rest, &[self.rescaled.into(), self.pulled.into()]].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
         let Sizes { pictures, rows, .. } = self.sizes;
@@ -233,9 +247,11 @@ impl Kernel for Stage {
         let table = Binding::read(rows * COLUMNS);
         let for_each = |wanted: bool| if wanted { Binding::read(pictures) } else { table };
         let (factors, thresholds) = (for_each(self.rescaled), for_each(self.step.clipping == Clipping::Threshold));
-        let given = if self.noise_given { Binding::read(len) } else { table };
+        let for_all = |wanted: bool| if wanted { Binding::read(len) } else { table };
+        let (given, gradient) = (for_all(self.noise_given), for_all(self.pulled));
         let kept = Binding::update((self.step.history * len).max(1));
-        vec![table, Binding::read(self.sizes.output_len()), factors, thresholds, given, kept, Binding::update(len)]
+        let output = Binding::read(self.sizes.output_len());
+        vec![table, output, factors, thresholds, given, gradient, kept, Binding::update(len)]
     }
     fn groups(&self) -> usize {
         (self.sizes.pictures * self.sizes.elements.div_ceil(2)).div_ceil(256)
@@ -267,14 +283,14 @@ pub(super) fn sizes(op: &'static str, r: &Recorder, table: Value, output: Value,
 /// # Errors
 /// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn sampler_step(r: &mut Recorder, step: SamplerStep, operands: Operands) -> Result<()> {
-    let Operands { table, output, factors, thresholds, noise, kept, x } = operands;
+    let Operands { table, output, factors, gradient, thresholds, noise, kept, x } = operands;
     let sizes = sizes("sampler_step", r, table, output, x)?;
     let wrong = |message: &str| Err(Error::Shape { op: "sampler_step", message: message.into() });
     if step.deviation != Deviation::Fixed && sizes.output_channels != 2 * sizes.channels {
         return wrong("learned variances need twice as many output channels as the pictures have");
     }
-    if noise.is_some_and(|noise| r.len(noise) != r.len(x)) {
-        return wrong("as much noise as pictures is expected");
+    if noise.into_iter().chain(gradient).any(|value| r.len(value) != r.len(x)) {
+        return wrong("as much noise, and as much of a gradient, as pictures is expected");
     }
     if thresholds.map_or(0, |thresholds| r.len(thresholds))
         != if step.clipping == Clipping::Threshold { sizes.pictures } else { 0 }
@@ -291,9 +307,11 @@ pub fn sampler_step(r: &mut Recorder, step: SamplerStep, operands: Operands) -> 
         Some(kept) => kept,
         None => r.f32(&[1]),
     };
-    let kernel = Stage { sizes, step, noise_given: noise.is_some(), rescaled: factors.is_some() };
-    let [factors, thresholds, noise] = [factors, thresholds, noise].map(|value| value.unwrap_or(table));
-    r.call(kernel, &[table, output, factors, thresholds, noise, kept, x]);
+    let [noise_given, rescaled, pulled] = [noise, factors, gradient].map(|value| value.is_some());
+    let kernel = Stage { sizes, step, noise_given, rescaled, pulled };
+    let [factors, thresholds, noise, gradient] =
+        [factors, thresholds, noise, gradient].map(|value| value.unwrap_or(table));
+    r.call(kernel, &[table, output, factors, thresholds, noise, gradient, kept, x]);
     Ok(())
 }
 
@@ -311,7 +329,7 @@ enum Guided {
 }
 
 /// Every way of clipping, learned variances, histories of 0 to 2, given and drawn noise and none, one pass and two with and
-/// without rescaling, odd sizes.
+/// without rescaling, with a gradient and without, odd sizes.
 pub(super) fn cases() -> Vec<Case> {
     use Clipping::{None as Free, Range, Threshold};
     use Deviation::{Fixed, Learned, LearnedRange};
@@ -325,6 +343,7 @@ pub(super) fn cases() -> Vec<Case> {
         noise,
         log_deviation: [-1.3, 0.8],
         guidance: 2.5,
+        of_gradient: [0.35, -1.7],
     });
     let rows = [
         Weights { x0_of: [0.0, 1.0], ..row },
@@ -336,30 +355,36 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     let table: Vec<f32> = rows.iter().flat_map(Weights::row).map(|value| value as f32).collect();
     let mut cases = Vec::new();
-    for (clipping, deviation, history, noise_given, row, guidance) in [
-        (Range(1.0), Fixed, 0, false, 1, Pass),
-        (Range(0.5), Fixed, 1, true, 2, Pass),
-        (Free, Fixed, 2, false, 2, Pass),
-        (Free, Fixed, 2, true, 3, Pass),
-        (Free, Fixed, 0, false, 0, Pass),
-        (Threshold, Fixed, 1, false, 1, Pass),
-        (Threshold, LearnedRange, 0, true, 1, Pass),
-        (Range(1.5), LearnedRange, 0, false, 2, Pass),
-        (Free, Learned, 2, true, 1, Pass),
-        (Range(1.0), Learned, 0, false, 0, Pass),
-        (Free, Learned, 0, false, 4, Pass),
-        (Free, Fixed, 1, false, 2, Both),
-        (Threshold, LearnedRange, 0, false, 1, Both),
-        (Range(1.0), Learned, 2, true, 4, Rescaled),
-        (Range(0.5), Fixed, 0, false, 1, Rescaled),
+    for (clipping, deviation, history, noise_given, row, guidance, pulled) in [
+        (Range(1.0), Fixed, 0, false, 1, Pass, false),
+        (Range(0.5), Fixed, 1, true, 2, Pass, false),
+        (Free, Fixed, 2, false, 2, Pass, false),
+        (Free, Fixed, 2, true, 3, Pass, false),
+        (Free, Fixed, 0, false, 0, Pass, false),
+        (Threshold, Fixed, 1, false, 1, Pass, false),
+        (Threshold, LearnedRange, 0, true, 1, Pass, false),
+        (Range(1.5), LearnedRange, 0, false, 2, Pass, false),
+        (Free, Learned, 2, true, 1, Pass, false),
+        (Range(1.0), Learned, 0, false, 0, Pass, false),
+        (Free, Learned, 0, false, 4, Pass, false),
+        (Free, Fixed, 1, false, 2, Both, false),
+        (Threshold, LearnedRange, 0, false, 1, Both, false),
+        (Range(1.0), Learned, 2, true, 4, Rescaled, false),
+        (Range(0.5), Fixed, 0, false, 1, Rescaled, false),
+        (Range(1.5), Fixed, 1, false, 1, Pass, true),
+        (Free, Fixed, 0, false, 3, Pass, true),
+        (Free, LearnedRange, 0, false, 2, Pass, true),
+        (Range(1.0), Learned, 2, true, 4, Rescaled, true),
+        (Threshold, Fixed, 0, true, 2, Both, true),
     ] {
         let step = SamplerStep { clipping, deviation, history };
         for shape in [[3, 3, 5, 3], [2, 24, 25, 1]] {
             let passes = if guidance == Pass { 1 } else { 2 };
             let source = if noise_given { "given" } else { "drawn" };
             let name = format!(
-                "sampler_step/{clipping:?} {deviation:?} {history} kept, row {row} {source} {guidance:?} {}",
-                shape[0]
+                "sampler_step/{clipping:?} {deviation:?} {history} kept, row {row} {source} {guidance:?} {}{}",
+                shape[0],
+                if pulled { " pulled" } else { "" }
             );
             let [n, h, w, c] = shape;
             let outputs = if deviation == Fixed { c } else { 2 * c };
@@ -374,6 +399,7 @@ pub(super) fn cases() -> Vec<Case> {
                     .constant(&[history.max(1) * n, h, w, c], Fill::Normal(1.0))
                     .constant(&shape, Fill::Normal(1.0))
                     .constant(&[n], Fill::Uniform(0.4, 1.1))
+                    .constant(&shape, Fill::Normal(1.0))
                     .step(at_row(row))
                     .records(move |r, v| {
                         let kept = (history > 0).then_some(v[4]);
@@ -381,6 +407,7 @@ pub(super) fn cases() -> Vec<Case> {
                             table: v[0],
                             output: v[1],
                             factors: (guidance == Rescaled).then_some(v[6]),
+                            gradient: pulled.then_some(v[7]),
                             thresholds: (clipping == Threshold).then_some(v[2]),
                             noise: noise_given.then_some(v[3]),
                             kept,

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::attention;
 use crate::kernels::channels::slice_channels;
+use crate::kernels::cosine_similarity::cosine_similarity;
 use crate::kernels::cross_entropy::cross_entropy;
 use crate::kernels::pooling_tokens::pooling_tokens;
 use crate::kernels::scale::scale_and_shift;
@@ -34,6 +35,15 @@ pub struct Classified {
     pub features: Value,
     /// Logarithms of the probabilities, each picture's up to a constant, `[pictures, classes]`.
     pub scores: Value,
+}
+
+/// What a gradient in x is of, for each picture.
+#[derive(Clone, Copy, Debug)]
+pub enum Toward {
+    /// log p(label | x), of labels, integers `[pictures]`.
+    Classes(Value),
+    /// The cosine similarity of its features with these, `[pictures, channels]`.
+    Features(Value),
 }
 
 /// One attention step whose only query is the pictures' mean.
@@ -119,9 +129,28 @@ impl Classifier {
         self.classes
     }
 
+    /// Numbers in a picture's features.
+    pub fn feature_channels(&self) -> usize {
+        self.config.block_out_channels[self.config.block_out_channels.len() - 1]
+    }
+
     /// Height and width of its pictures.
     pub fn size(&self) -> [usize; 2] {
         self.size
+    }
+
+    /// Whether it is for pictures of these sizes.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) with the sizes that were found and expected.
+    pub fn check(&self, height: usize, width: usize, channels: usize) -> Result<()> {
+        let ([own_height, own_width], own_channels) = (self.size, self.config.in_channels);
+        if [height, width, channels] == [own_height, own_width, own_channels] {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "the classifier is of pictures of {own_height}x{own_width}x{own_channels}, these are {height}x{width}x{channels}"
+        )))
     }
 
     /// Its parameters.
@@ -146,8 +175,7 @@ impl Classifier {
         Ok(Classified { features, scores })
     }
 
-    /// Records it and the gradient in x of `weights` . log p(label | x): `weights` and the integers `labels` are
-    /// `[pictures]`.
+    /// Records it and the gradient in x of what it is drawn toward, times `weights` `[pictures]`.
     ///
     /// # Errors
     /// [`Shape`](Error::Shape) if the pictures are not of its size.
@@ -155,15 +183,23 @@ impl Classifier {
         &self,
         net: &mut Network,
         [x, timesteps]: [Value; 2],
-        labels: Value,
+        toward: Toward,
         weights: Value,
     ) -> Result<Value> {
         net.r.require_gradient(x);
-        let scores = self.record(net, x, timesteps)?.scores;
-        let losses = cross_entropy(net.r, scores, labels)?;
-        // The loss is -log p.
-        let minus = scale_and_shift(net.r, weights, -1.0, 0.0);
-        net.r.backward(losses, minus)?;
+        let Classified { features, scores } = self.record(net, x, timesteps)?;
+        match toward {
+            Toward::Classes(labels) => {
+                let losses = cross_entropy(net.r, scores, labels)?;
+                // The loss is -log p.
+                let minus = scale_and_shift(net.r, weights, -1.0, 0.0);
+                net.r.backward(losses, minus)?;
+            }
+            Toward::Features(others) => {
+                let similarity = cosine_similarity(net.r, features, others)?;
+                net.r.backward(similarity, weights)?;
+            }
+        }
         net.r.gradient(x).ok_or_else(|| Error::Device("a classifier's scores do not depend on the picture".into()))
     }
 }

@@ -20,7 +20,7 @@ mod unet;
 mod up;
 mod validation;
 
-pub use classifier::{Classified, Classifier};
+pub use classifier::{Classified, Classifier, Toward};
 pub use classifier_forward::ClassifierForward;
 pub use config::UNetConfig;
 pub use config_values::{
