@@ -3,7 +3,9 @@
 mod devices;
 
 use aquatint::device::{Device, Host};
-use aquatint::diffusion::{Chain, ChainOptions, NoiseLevels, Process, Request, Sampler, SchedulerConfig, StepNoise};
+use aquatint::diffusion::{
+    Chain, ChainOptions, NoiseLevels, Process, Request, Sampler, SamplerName, SchedulerConfig, StepNoise,
+};
 use aquatint::kernels::random::{Purpose, normal, picture_key};
 use aquatint::nn::{BlockType, Forward, TimeEmbeddingType, UNetConfig};
 use aquatint::plan::{Recorder, Step, Storage};
@@ -146,6 +148,11 @@ fn networks_find_what_is_known_in_continuous_time() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// The flow by Euler's method.
+fn by_euler(steps: usize) -> ChainOptions {
+    ChainOptions { sampler: Some(SamplerName::Euler), steps: Some(steps), ..ChainOptions::default() }
+}
+
 /// x_0 that stays is reached from anywhere, whatever the process.
 #[test]
 fn chains_are_exact_for_predictions_that_stay() {
@@ -153,7 +160,7 @@ fn chains_are_exact_for_predictions_that_stay() {
         let scheduler = scheduler(&keys);
         let levels = NoiseLevels::new(&scheduler);
         for steps in [1, 2, 7] {
-            let chain = Chain::new(&scheduler, ChainOptions { steps: Some(steps), ..ChainOptions::default() }).unwrap();
+            let chain = Chain::new(&scheduler, by_euler(steps)).unwrap();
             assert_eq!(chain.steps(), steps);
             let (x0, process) = (0.37, scheduler.process().unwrap());
             let mut y = chain.initial_deviation() * 1.7;
@@ -177,14 +184,15 @@ fn chains_of_discrete_levels_stay_on_them() {
     let keys = json!({ "_class_name": "ScoreSdeVeScheduler", "sigma_max": 50.0, "num_noise_levels": 10 });
     let scheduler = scheduler(&keys);
     for steps in [1, 2, 4, 7, 10] {
-        let chain = Chain::new(&scheduler, ChainOptions { steps: Some(steps), ..ChainOptions::default() }).unwrap();
+        let chain = Chain::new(&scheduler, by_euler(steps)).unwrap();
         let indices: Vec<f64> =
             chain.stages().iter().map(|stage| 9.0 * (stage.timestep / 0.01).ln() / 5000.0_f64.ln()).collect();
         assert!(indices.iter().all(|index| (index - index.round()).abs() < 1e-9), "{indices:?}");
         assert!(indices.windows(2).all(|pair| pair[0] > pair[1] + 0.5) && indices[0] > 8.5, "{indices:?}");
         assert!(steps == 1 || indices[steps - 1].abs() < 1e-9);
     }
-    assert_eq!(Chain::new(&scheduler, ChainOptions::default()).unwrap().steps(), 10);
+    let options = ChainOptions { sampler: Some(SamplerName::Euler), ..ChainOptions::default() };
+    assert_eq!(Chain::new(&scheduler, options).unwrap().steps(), 10);
     let message = Chain::new(&scheduler, ChainOptions { steps: Some(11), ..ChainOptions::default() }).err().unwrap();
     assert!(message.to_string().contains("11 sampling steps, expected 1 to 10"), "{message}");
 }

@@ -139,7 +139,7 @@ fn adaptive_steps_keep_to_their_tolerance() {
             TARGET.mean + TARGET.variance / low[1] * (y - low[0])
         });
         let mut before = (f64::INFINITY, 0.0);
-        for tolerance in [1e-3, 1e-4, 1e-5] {
+        for tolerance in [1e-4, 1e-5, 1e-6] {
             let found = follow(&mut exact, &noise, Direction::ToPictures, tolerance);
             let errors =
                 found.pictures.iter().zip(expected).map(|(found, expected)| (f64::from(*found) - expected).abs());

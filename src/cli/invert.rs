@@ -38,7 +38,7 @@ pub(super) struct Invert {
     /// A safetensors file: the tensor `noise` [N, C, H, W] that `sample --init-noise` takes
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Runs of the network in a step; with 1 the way back is the nearer the more steps there are, with more it is exact
+    /// Runs of the network in a step; with 1 the way back is the nearer the more steps there are, each further one brings it closer
     #[arg(long, default_value_t = 5, value_name = "K")]
     iterations: usize,
     /// Pictures at a time

@@ -35,6 +35,7 @@ pub(in crate::diffusion) struct Path {
     time: f64,
     end: f64,
     step: f64,
+    most: f64,
     least: f64,
     state: Vec<f64>,
     asked: Vec<f64>,
@@ -64,6 +65,7 @@ impl Path {
             time,
             end,
             step: FIRST_STEP * way,
+            most: way,
             least: LEAST_STEP * way,
             asked: state.clone(),
             state,
@@ -73,6 +75,12 @@ impl Path {
             tolerance,
             evaluations: 0,
         }
+    }
+
+    /// The same with steps of at most `most`: where nothing happens for a while, steps grow until one may jump over what
+    /// follows, and its stages see nothing of it.
+    pub(in crate::diffusion) fn with_steps_up_to(self, most: f64) -> Self {
+        Self { step: self.step.min(most), most, ..self }
     }
 
     /// Where the next slope is needed: the time and the state.
@@ -108,6 +116,7 @@ impl Path {
             if self.step < self.least {
                 return Progress::Stuck;
             }
+            self.step = self.step.min(self.most);
             // The last step ends at the end, without a sliver behind it.
             if self.time + 1.01 * self.step > self.end {
                 self.step = self.end - self.time;

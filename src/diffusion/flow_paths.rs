@@ -25,6 +25,9 @@ pub struct FlowPaths {
     pub function_evaluations: f64,
 }
 
+/// The longest step, in the logarithm of sigma: far above the pictures' deviation next to nothing happens.
+const MOST_STEP: f64 = 1.5;
+
 /// A picture on its way. Time is the logarithm of sigma, or, to pictures, that with its sign turned.
 struct Walker {
     picture: usize,
@@ -114,7 +117,7 @@ pub fn follow_flow(
     let count = states.len() / elements.max(1);
     let start = |picture: usize| {
         let state = states[picture * elements..][..elements].iter().map(|&x| begin * f64::from(x)).collect();
-        Walker { picture, path: Path::new(range, state, tolerance), arrived: false }
+        Walker { picture, path: Path::new(range, state, tolerance).with_steps_up_to(MOST_STEP), arrived: false }
     };
     let mut waiting = 0..count;
     let mut walkers: Vec<Walker> = Vec::new();
