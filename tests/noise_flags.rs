@@ -182,7 +182,7 @@ fn runs_in_continuous_time() {
         ok(&["sample", text(&out), "-n", "2", "--steps", "3", "--device", "cpu", "--out", text(&drawn)]);
         assert!(drawn.join("sheet.png").is_file());
         let other = ["sample", text(&out), "-n", "2", "--sampler", "ddim", "--device", "cpu", "--out", text(&drawn)];
-        fails(&other, &[class, "DDIMScheduler"]);
+        fails(&other, &[class, "ddim"]);
         // Without its name, it is not taken for another.
         let file = out.join("scheduler/scheduler_config.json");
         let named = fs::read_to_string(&file).unwrap();
