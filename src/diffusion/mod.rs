@@ -2,6 +2,7 @@
 
 mod betas_file;
 mod chain;
+mod chain_options;
 mod classifier_guidance;
 mod dormand_prince;
 mod flow;
@@ -22,7 +23,8 @@ mod timestep_choice;
 mod timesteps;
 
 pub use betas_file::read_betas;
-pub use chain::{Chain, ChainOptions, Churn, Stage};
+pub use chain::{Chain, Stage};
+pub use chain_options::{ChainOptions, Churn};
 pub use classifier_guidance::{Aim, Guide};
 pub use flow_paths::{Direction, FlowPaths, follow_flow};
 pub use guidance::{Guidance, Passes};

@@ -2,6 +2,7 @@
 
 mod averages;
 mod config;
+mod default_unet;
 mod history;
 mod network;
 pub mod noise_scale;
@@ -9,18 +10,21 @@ mod objective;
 mod order;
 pub mod power_ema;
 mod run;
+mod run_config;
 mod snapshots;
 mod state;
 mod suggestion;
 mod trainer;
 
 pub use averages::{AverageKind, EmaWarmup};
-pub use config::{Precision, RunConfig, Tables, TrainingConfig, default_unet};
+pub use config::{Precision, TrainingConfig};
+pub use default_unet::default_unet;
 pub use history::History;
 pub use network::{ClassifierTable, Trained};
 pub use objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 pub use order::Order;
 pub use run::{Progress, Run, write_model};
+pub use run_config::{RunConfig, Tables};
 pub use snapshots::{Reconstruction, reconstruct};
 pub use state::{TrainingState, Tuned};
 pub use suggestion::Suggestion;

@@ -1,11 +1,12 @@
 //! A training run: pictures in the run's order, steps, checkpoints, and everything that its folder holds.
 
 use super::averages::AverageKind;
-use super::config::{Precision, RunConfig, TrainingConfig};
+use super::config::{Precision, TrainingConfig};
 use super::history::{History, log_csv, step_estimate};
 use super::network::Trained;
 use super::noise_scale::{Estimate, NoiseScale};
 use super::order::Order;
+use super::run_config::RunConfig;
 use super::snapshots;
 use super::state::{FILE, TrainingState, Tuned};
 use super::trainer::{MemoryTable, StepRecord, Trainer};

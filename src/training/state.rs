@@ -1,9 +1,10 @@
 //! `training_state.safetensors`: everything that a run is continued from, in one file. Its renaming is the commit.
 
 use super::averages::AverageKind;
-use super::config::{Precision, RunConfig};
+use super::config::Precision;
 use super::history::History;
 use super::objective::TimestepSampler;
+use super::run_config::RunConfig;
 use crate::checkpoint::{Deferred, Tensors, WeightType, deferred, write_deferred};
 use crate::device::{Choices, Device};
 use crate::error::{Error, Result};

@@ -1,9 +1,10 @@
 //! The training step: one plan from the pictures to the new weights.
 
 use super::averages::Averages;
-use super::config::{Precision, RunConfig};
+use super::config::Precision;
 use super::network::Trained;
 use super::objective::Objective;
+use super::run_config::RunConfig;
 use crate::device::{Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::accumulate::accumulate;
