@@ -82,7 +82,8 @@ impl Guidance {
     /// papers does. diffusers' DDIM keeps the output as it is; beyond 1 that is often far from any picture's, and what it
     /// adds at each step turns pictures grey.
     pub(super) fn agree_with_clipping(stages: &mut [Stage]) {
-        for stage in stages.iter_mut().filter(|stage| stage.passes() == Passes::Both) {
+        let is_guided = |stage: &&mut Stage| stage.passes() == Passes::Both || stage.weights.of_gradient[0] != 0.0;
+        for stage in stages.iter_mut().filter(is_guided) {
             let weights = &mut stage.weights;
             let [of_x, of_output] = weights.x0_of;
             if of_output == 0.0 {
