@@ -1,4 +1,4 @@
-//! The cross-entropy of a classifier, -log softmax(x)[label].
+//! The cross-entropy of a classifier, `-log softmax(x)[label]`.
 
 use super::{Case, Fill};
 use crate::error::{Error, Result};
