@@ -1,7 +1,7 @@
 //! A classifier on disk: `config.json`, `diffusion_pytorch_model.safetensors` and `scheduler/`, in the manner of diffusers,
 //! which has no such class.
 
-use super::model_folder::{read_json, write_json};
+use super::model_folder::{read_json, read_scheduler_config, write_json};
 use super::tensors::Tensors;
 use super::write_tensors::{WeightType, deferred, write_deferred};
 use crate::diffusers_config::{self, keys_of};
@@ -63,9 +63,7 @@ impl ClassifierFolder {
         let noiseless = noiseless.ok_or_else(|| wrong("noiseless", "true or false"))?;
         let config = encoder(keys, &source)?;
         let classifier = Classifier::new(&config, class_names.len()).map_err(|error| naming(&source, error))?;
-        let scheduler = folder.join(SCHEDULER);
-        let read = || SchedulerConfig::from_json(&read_json(&scheduler)?, &scheduler.display().to_string());
-        let scheduler = (!noiseless).then(read).transpose()?;
+        let scheduler = (!noiseless).then(|| read_scheduler_config(&folder.join(SCHEDULER))).transpose()?;
         let tensors = Tensors::open(&folder.join(WEIGHTS))?;
         let weights = classifier.parameters().flatten(&tensors, tensors.source())?;
         Ok(Self { classifier, class_names, scheduler, weights })

@@ -11,7 +11,7 @@ use crate::nn::{UNet, UNetConfig};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const UNET_CONFIG: &str = "unet/config.json";
@@ -46,12 +46,14 @@ pub(super) fn write_json(path: &Path, value: &Value) -> Result<()> {
 }
 
 fn scheduler(files: &ModelFiles) -> Result<Option<SchedulerConfig>> {
-    let read = |path: &PathBuf| {
-        let (json, source) = (read_json(path)?, path.display().to_string());
-        SchedulerConfig::check_class(&json, &source)?;
-        SchedulerConfig::from_json(&json, &source)
-    };
-    files.scheduler.as_ref().map(read).transpose()
+    files.scheduler.as_deref().map(read_scheduler_config).transpose()
+}
+
+/// A `scheduler_config.json`.
+pub(super) fn read_scheduler_config(path: &Path) -> Result<SchedulerConfig> {
+    let (json, source) = (read_json(path)?, path.display().to_string());
+    SchedulerConfig::check_class(&json, &source)?;
+    SchedulerConfig::from_json(&json, &source)
 }
 
 impl ModelFolder {

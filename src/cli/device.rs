@@ -3,7 +3,9 @@
 use super::output::note;
 use super::progress::{Progress, duration};
 use crate::device::{Choices, Device};
-use crate::error::Result;
+use crate::diffusion::likelihood::DeviceNetwork;
+use crate::error::{Error, Result};
+use crate::nn::Forward;
 
 /// Where the work is done; the same flags on every command.
 #[derive(clap::Args, Clone, Debug)]
@@ -24,6 +26,21 @@ impl DeviceFlag {
             device.adopt(&Choices::cached(&device.description()));
         }
         Ok(device)
+    }
+
+    /// Tunes and loads a recording of a network for batches of so many pictures.
+    pub(super) fn load<'a>(
+        &self,
+        device: &'a mut dyn Device,
+        forward: &'a Forward,
+        weights: &[f32],
+        batch: usize,
+    ) -> Result<DeviceNetwork<'a>> {
+        self.tune(device, |device, watch| device.tune(&[&forward.plan], watch))?;
+        DeviceNetwork::load(device, forward, weights).map_err(|error| match error {
+            Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
+            other => other,
+        })
     }
 
     /// Lets `measure` measure what was not measured before, with a progress bar, and keeps it for the next time.

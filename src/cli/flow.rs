@@ -4,7 +4,7 @@ use super::device::DeviceFlag;
 use super::progress::Progress;
 use crate::checkpoint::ModelFolder;
 use crate::device::Device;
-use crate::diffusion::likelihood::{DeviceNetwork, Flow, Tolerance};
+use crate::diffusion::likelihood::{Flow, Tolerance};
 use crate::diffusion::{Direction, Request, follow_flow};
 use crate::error::{Error, Result};
 use crate::kernels::random::{Purpose, normal_pair, picture_key};
@@ -33,11 +33,7 @@ pub(super) fn follow(
     };
     let batch = batch.min(request.count);
     let forward = Forward::new(&model.unet, batch, [height, width])?;
-    flag.tune(device, |device, watch| device.tune(&[&forward.plan], watch))?;
-    let mut network = DeviceNetwork::load(device, &forward, &model.weights).map_err(|error| match error {
-        Error::OutOfMemory(why) => Error::OutOfMemory(format!("batch {batch}: {why}; try a smaller --batch")),
-        other => other,
-    })?;
+    let mut network = flag.load(device, &forward, &model.weights, batch)?;
     let mut progress = Progress::new("flow", 0, request.count);
     let found = follow_flow(
         flow,

@@ -315,13 +315,6 @@ impl Work<'_> {
         forward: &Forward,
         work: impl FnOnce(DeviceNetwork) -> Result<T>,
     ) -> Result<T> {
-        self.flag.tune(device, |device, watch| device.tune(&[&forward.plan], watch))?;
-        let network = DeviceNetwork::load(device, forward, &self.model.weights).map_err(|error| match error {
-            Error::OutOfMemory(why) => {
-                Error::OutOfMemory(format!("batch {}: {why}; try a smaller --batch", self.batch))
-            }
-            other => other,
-        })?;
-        work(network)
+        work(self.flag.load(device, forward, &self.model.weights, self.batch)?)
     }
 }
