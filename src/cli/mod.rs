@@ -14,6 +14,7 @@ mod ema;
 mod eval;
 mod evaluate;
 mod flow;
+mod given_pictures;
 mod guidance;
 mod info;
 mod invert;
