@@ -166,19 +166,25 @@ impl Sample {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
             write_tensors(path, &[tensor], &[])?;
         }
-        let pictures = Pictures::new(&drawn, self.count, [height, width, channels])?;
-        let digits = (self.count - 1).to_string().len().max(4);
-        for index in 0..self.count {
-            pictures.save_png(&self.out.join(format!("{index:0digits$}.png")), index)?;
-        }
-        let sheet = self.out.join("sheet.png");
-        let on_sheet = self.count.min(SHEET);
-        let first = &drawn[..on_sheet * channels * height * width];
-        let first = Pictures::new(first, on_sheet, [height, width, channels])?;
-        save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
-        say!("{} pictures and {}", self.count, sheet.display());
+        write_pictures(&self.out, &drawn, self.count, [height, width, channels])?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Writes pictures into a folder, and a contact sheet of the first.
+pub(super) fn write_pictures(out: &Path, drawn: &[f32], count: usize, shape: [usize; 3]) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let pictures = Pictures::new(drawn, count, shape)?;
+    let digits = (count - 1).to_string().len().max(4);
+    for index in 0..count {
+        pictures.save_png(&out.join(format!("{index:0digits$}.png")), index)?;
+    }
+    let sheet = out.join("sheet.png");
+    let on_sheet = count.min(SHEET);
+    let first = Pictures::new(&drawn[..on_sheet * shape.iter().product::<usize>()], on_sheet, shape)?;
+    save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
+    say!("{count} pictures and {}", sheet.display());
+    Ok(())
 }
 
 /// The size that was asked for, or the model's own.

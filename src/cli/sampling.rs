@@ -98,6 +98,21 @@ impl SamplingFlags {
         Chain::new(scheduler, ChainOptions { sampler: Some(own), ..options })
     }
 
+    /// The way of the asked for sampler, or else of the one that inversion is the way back of; without noise in its steps.
+    pub(super) fn way_without_noise(&self, scheduler: &SchedulerConfig, guidance: Guidance) -> Result<Way> {
+        let base = ChainOptions { guidance, ..ChainOptions::default() };
+        let way = match self.sampler {
+            Some(_) => self.way(scheduler, base)?,
+            None => Way::Chain(self.forth(scheduler, guidance)?),
+        };
+        match &way {
+            Way::Chain(chain) if chain.stages().iter().any(|stage| stage.weights.noise != 0.0) => Err(Error::input(
+                "the steps of this sampler draw noise, each picture's its own; expected one without, such as ddim or euler",
+            )),
+            _ => Ok(way),
+        }
+    }
+
     /// The flow with adaptive steps, if that is asked for.
     fn flow(&self, scheduler: &SchedulerConfig, base: &ChainOptions) -> Result<Option<Way>> {
         if self.sampler != Some(SamplerName::Rk45) {
