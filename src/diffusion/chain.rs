@@ -47,6 +47,7 @@ pub struct Chain {
     pub(super) threshold: Option<DynamicThreshold>,
     pub(super) learned_variances: Option<bool>,
     pub(super) guidance: Guidance,
+    pub(super) keeps_predictions: bool,
 }
 
 /// What a sampler makes of a schedule: its stages, and the standard deviation of x at the beginning.
@@ -196,6 +197,16 @@ impl Chain {
         self.guidance
     }
 
+    /// The same chain, of which a sampler keeps the predicted x_0 of every stage for a [`Look`](super::Look).
+    pub fn with_predictions(self) -> Self {
+        Self { keeps_predictions: true, ..self }
+    }
+
+    /// Whether a sampler keeps the predicted x_0.
+    pub fn keeps_predictions(&self) -> bool {
+        self.keeps_predictions
+    }
+
     /// How x_0 is thresholded, where it is.
     pub fn threshold(&self) -> Option<DynamicThreshold> {
         self.threshold
@@ -246,7 +257,16 @@ impl Plan<'_> {
             Guidance::agree_with_clipping(&mut stages);
         }
         let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
-        Ok(Chain { stages, draws, initial_deviation, kernel, threshold, learned_variances: None, guidance })
+        Ok(Chain {
+            stages,
+            draws,
+            initial_deviation,
+            kernel,
+            threshold,
+            learned_variances: None,
+            guidance,
+            keeps_predictions: false,
+        })
     }
 
     /// Why a stage has no finite weights.

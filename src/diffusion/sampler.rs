@@ -1,11 +1,12 @@
 //! Drawing pictures: a chain's stages on a device, each the network and one fused update.
 
 use super::classifier_guidance::Pull;
-use super::{Aim, Chain, Guide, Passes};
+use super::{Aim, Chain, Guide, Look, Passes};
 use crate::device::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::dynamic_threshold;
 use crate::kernels::guidance_rescale::guidance_rescale;
+use crate::kernels::predicted_x0::predicted_x0;
 use crate::kernels::random::{Purpose, normal_noise};
 use crate::kernels::repeat::repeat;
 use crate::kernels::sampler_step::{COLUMNS, Operands, sampler_step};
@@ -79,6 +80,7 @@ pub struct Sampler {
     told: Told,
     table: Storage,
     step_noise: Option<Storage>,
+    predicted: Option<Storage>,
     pull: Option<Pull>,
     loaded: Option<Loaded>,
 }
@@ -116,6 +118,7 @@ struct Shared<'a> {
     table: &'a Storage,
     kept: Storage,
     given: Option<&'a Storage>,
+    predicted: Option<&'a Storage>,
     guide: Option<(&'a Guide<'a>, &'a Pull)>,
 }
 
@@ -156,6 +159,11 @@ impl Shared<'_> {
             Some(threshold) => Some(dynamic_threshold(&mut r, table, output, [factors, gradient], x, threshold)?),
             None => None,
         };
+        if let Some(predicted) = self.predicted {
+            let predicted = r.input(predicted, &shape);
+            let beside = [factors, thresholds, gradient];
+            predicted_x0(&mut r, chain.kernel().clipping, [table, output, x], beside, predicted)?;
+        }
         let history = chain.kernel().history;
         let kept = (history > 0).then(|| r.input(&self.kept, &[history, self.x.len()]));
         let noise = self.given.map(|given| r.input(given, &shape));
@@ -218,6 +226,7 @@ impl Sampler {
         let x = Storage::f32("pictures", len);
         let table = Storage::f32("sampler's table", chain.stages().len() * COLUMNS);
         let given = (step_noise == StepNoise::Given).then(|| Storage::f32("noise", len));
+        let predicted = chain.keeps_predictions().then(|| Storage::f32("predicted pictures", len));
 
         let mut r = Recorder::new();
         let noise = r.input(&x, &shape);
@@ -235,12 +244,14 @@ impl Sampler {
             table: &table,
             kept,
             given: given.as_ref(),
+            predicted: predicted.as_ref(),
             guide: guide.zip(pull.as_ref()),
         };
         let record = |passes: usize| takes(passes == 2).then(|| shared.record(passes)).transpose();
         let plans = Plans { noise, single: record(1)?, both: record(2)? };
         let network = config.clone();
-        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise: given, pull, loaded: None })
+        let step_noise = given;
+        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise, predicted, pull, loaded: None })
     }
 
     /// What its stages need.
@@ -321,8 +332,9 @@ impl Sampler {
         device.has_room(plan, self.memory().total() - plan.memory().total())
     }
 
-    /// Draws `request.count` pictures: NHWC, in [-1, 1] as far as the network keeps to it. `watch` is called after every
-    /// stage with (the batch's number, stages done in it, and a way to look at x_t, in the scale that the network takes).
+    /// Draws `request.count` pictures: NHWC, in [-1, 1] as far as the network keeps to it. `watch` is called before
+    /// the first stage of a batch and after every one, with (the batch's number, stages done in it, a look at the pictures).
+    /// Of more pictures than fit in memory, [`Request::part`] makes requests of a batch each.
     ///
     /// # Errors
     /// [`Input`](Error::Input) if the request does not fit the model; the device's; the sampler's if a picture is not
@@ -331,7 +343,7 @@ impl Sampler {
         &mut self,
         device: &mut dyn Device,
         request: &Request,
-        mut watch: impl FnMut(usize, usize, &mut dyn FnMut() -> Result<Vec<f32>>) -> Result<()>,
+        mut watch: impl FnMut(usize, usize, &mut Look) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let labels = request.labels_for(&self.network)?;
         let picture: usize = self.shape[1..].iter().product();
@@ -374,6 +386,8 @@ impl Sampler {
             if let (Some(pull), Some(aim)) = (&self.pull, &request.aim) {
                 pull.upload(device, aim, first, wanted)?;
             }
+            let (x, predicted, len) = (&self.x, self.predicted.as_ref(), wanted * picture);
+            watch(number, 0, &mut Look { device, x, predicted, len })?;
             for (row, stage) in self.chain.stages().iter().enumerate() {
                 device.upload(&self.told.timesteps, 0, &vec![stage.timestep as f32; self.told.timesteps.len()])?;
                 if let Some(labels) = &labels {
@@ -388,8 +402,7 @@ impl Sampler {
                 // In ancestral sampling on all timesteps, these are the numbers of the timesteps.
                 let sampler_noise = (draws - 1 - stage.draw) as u32;
                 device.run(plan, &Step { sampler_row: row as u32, sampler_noise, ..step })?;
-                let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());
-                watch(number, row + 1, &mut look)?;
+                watch(number, row + 1, &mut Look { device, x, predicted, len })?;
             }
             let drawn = &device.download(&self.x)?[..wanted * picture];
             if drawn.iter().any(|value| !value.is_finite()) {
