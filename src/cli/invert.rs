@@ -1,11 +1,13 @@
 //! `aquatint invert`
 
 use super::device::DeviceFlag;
+use super::drawer::draw;
 use super::flow;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::say;
-use super::sample::{draw, picture_size, to_nchw};
+use super::progress::Progress;
+use super::sample::{picture_size, to_nchw};
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::write_tensors;
 use crate::data::{Dataset, Fit, Options};
@@ -101,7 +103,13 @@ impl Invert {
         let noise = match way {
             Way::Flow(along, tolerance) => {
                 let to_noise = (Direction::ToNoise, tolerance);
-                flow::follow(&model, &along, &mut *device, &self.device, &request, self.batch, size, to_noise)?
+                let batch = self.batch.min(count);
+                let mut progress = Progress::new("flow", 0, count);
+                let tell = &mut |done, runs| progress.at(done, || format!("pictures, {runs} runs,"));
+                let device = &mut *device;
+                let noise = flow::follow(&model, &along, device, &self.device, &request, batch, size, to_noise, tell)?;
+                progress.finish();
+                noise
             }
             Way::Chain(chain) => {
                 let forth = self.sampling.forth(&model.scheduler, Guidance::default())?;
