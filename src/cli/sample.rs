@@ -36,11 +36,11 @@ use std::process::ExitCode;
     aquatint sample runs/digits --timesteps 10,15,25 --out drawn\n  \
     aquatint sample runs/digits --sampler heun --steps 18 --s-churn 20 --s-tmin 0.05 --out drawn\n  \
     aquatint sample runs/digits --sampler predictor-corrector --steps 200 --snr 0.16 --out drawn\n  \
-    aquatint sample runs/digits --sampler rk45 --tolerance 1e-4 --out drawn\n\n\
+    aquatint sample runs/digits --sampler rk45 --tolerance 1e-4 --out drawn\n  \
     aquatint sample runs/digits -n 50000 --sampler unipc --steps 20 --npz digits.npz --out many\n  \
     aquatint sample runs/digits --path way.gif --x0-path predicted.png --steps 50 --sampler ddim --out drawn\n  \
     aquatint sample runs/digits -n 50000 --shard $((SLURM_ARRAY_TASK_ID+1))/8 --out many\n\n\
-        --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
+    --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
     kept, the rest is the other class's default.\n\n\
     The same command in the same --out goes on where one was interrupted, and comes to the same bytes: sampling.json in it \
     says what its pictures were asked to be, and another command is refused.\n\n\
@@ -214,7 +214,10 @@ impl Sample {
                 "size": [height, width],
                 "weights": weights.text(),
                 "configuration": Fingerprint::default().bytes(network.as_bytes()).text(),
-                "guidance": format!("{guidance:?}"),
+                "guidance": guidance.scale,
+                "guidance_rescale": guidance.rescale,
+                "guidance_interval": guidance.interval,
+                "classifier_scale": guidance.classifier_scale,
                 "stages": asked,
                 "classes": labels.as_ref().map(|labels| Fingerprint::default().integers(labels).text()),
                 "classifier": guide.as_ref().map(|guide| Fingerprint::default().floats(&guide.weights).text()),

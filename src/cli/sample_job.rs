@@ -84,6 +84,11 @@ impl Job {
         format!("{picture:0digits$}.png")
     }
 
+    /// Whether it is all of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.shard.is_none()
+    }
+
     /// Its pictures in words.
     pub(super) fn describe(&self) -> String {
         let Self { count, range, .. } = self;
@@ -119,12 +124,12 @@ mod tests {
     #[test]
     fn shards_are_all_pictures_once() {
         for count in [1, 2, 7, 64, 65, 1000] {
-            for undivided in [1, 3, 64] {
+            for (undivided, batch) in [(1, 1), (3, 3), (64, 64), (64, 16)] {
                 for of in [1, 2, 5, 9] {
                     let mut next = 0;
                     for index in 1..=of {
                         let shard = Shard::parse(&format!("{index}/{of}")).unwrap();
-                        let job = Job::new(count, [undivided.min(2), undivided], Some(shard));
+                        let job = Job::new(count, [batch, undivided], Some(shard));
                         assert_eq!(job.range.start, next.min(count));
                         next = job.range.end;
                         let kept: Vec<usize> = job.batches().flat_map(|batch| batch.kept).collect();

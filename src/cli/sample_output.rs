@@ -188,6 +188,10 @@ impl Output {
             None => pictures.contact_sheet(0, None)?,
         };
         save_png(&sheet, &picture.into())?;
+        // Others of a job may still be writing.
+        if self.job.is_whole() {
+            atomic_file::sweep(&self.folder);
+        }
         say!("{} and {}", self.job.describe(), sheet.display());
         Ok(())
     }

@@ -19,12 +19,14 @@ pub struct Label {
 
 /// Pixels of a line.
 const LINE: usize = 15;
+/// Pixels from a line's top to its letters'.
+const ABOVE: i32 = 3;
 /// Of the letters, from the highest to the lowest.
 const LETTERS: f64 = 13.0;
 /// At both ends of a line, and between what stands on it.
 const MARGIN: u32 = 3;
 const PAPER: Rgb<u8> = Rgb([255; 3]);
-const FAINT: RGBColor = RGBColor(96, 96, 96);
+const FAINT: RGBColor = RGBColor(64, 64, 64);
 
 impl Pictures<'_> {
     /// A contact sheet as of [`contact_sheet`](Self::contact_sheet), of about as many columns as rows, with the pictures'
@@ -55,7 +57,8 @@ impl Pictures<'_> {
         };
         let (mut sheet, strips) = self.sheet(0, None, lines * LINE)?;
         for strip in &strips {
-            for (y, x) in (0..lines * LINE).flat_map(|y| (0..strip.width).map(move |x| (y, x))) {
+            // The first row stays as between tiles.
+            for (y, x) in (1..lines * LINE).flat_map(|y| (0..strip.width).map(move |x| (y, x))) {
                 sheet.put_pixel((strip.left + x) as u32, (strip.top + y) as u32, PAPER);
             }
         }
@@ -63,7 +66,8 @@ impl Pictures<'_> {
         let mut pixels = sheet.into_raw();
         let draw = |area: &Area| -> Drawn {
             for (strip, label) in strips.iter().zip(labels) {
-                let (top, left, right) = (strip.top as i32, strip.left as i32, (strip.left + strip.width) as i32);
+                let (top, left, right) =
+                    (strip.top as i32 + ABOVE, strip.left as i32, (strip.left + strip.width) as i32);
                 let room = (strip.width as u32).saturating_sub(2 * MARGIN);
                 let margin = MARGIN as i32;
                 let class_top = top + ((lines - 1) * LINE) as i32;
@@ -113,9 +117,9 @@ mod tests {
         Pictures::new(&data, 2, [side, side, 1]).unwrap().labelled_sheet(&labels).unwrap()
     }
 
-    /// Dark pixels in a part of the sheet.
+    /// Pixels that are neither paper nor what lies between tiles, in a part of the sheet without tiles.
     fn ink(sheet: &RgbImage, x: std::ops::Range<u32>, y: std::ops::Range<u32>) -> usize {
-        let dark = |(x, y)| sheet.get_pixel(x, y)[0] < 160;
+        let dark = |(x, y)| ![128, 255].contains(&sheet.get_pixel(x, y)[0]);
         y.flat_map(|y| x.clone().map(move |x| (x, y))).filter(|&at| dark(at)).count()
     }
 
