@@ -107,7 +107,7 @@ fn the_predicted_picture_is_what_a_stage_goes_by() {
         for (class, keys, guidance) in [
             (SchedulerClass::Ddim, json!({ "clip_sample_range": 0.7 }), 1.0),
             (SchedulerClass::Ddim, json!({}), 3.0),
-            (SchedulerClass::Ddpm, thresholding, 2.0),
+            (SchedulerClass::Ddpm, thresholding.clone(), 2.0),
             (SchedulerClass::DpmSolverMultistep, json!({}), 1.0),
         ] {
             let chain = chain(class, keys.clone(), guidance);
