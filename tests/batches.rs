@@ -4,7 +4,7 @@ mod devices;
 
 use aquatint::device::Device;
 use aquatint::diffusion::{
-    Chain, ChainOptions, Guidance, Request, Sampler, SchedulerClass, SchedulerConfig, StepNoise,
+    Chain, ChainOptions, Guidance, Request, Sampler, SamplerOptions, SchedulerClass, SchedulerConfig,
 };
 use aquatint::nn::{BlockType, UNet, UNetConfig};
 use aquatint::plan::Storage;
@@ -40,8 +40,13 @@ fn chain(class: SchedulerClass, keys: Value, guidance: f64) -> Chain {
 }
 
 fn sampler(device: &mut dyn Device, chain: Chain, batch: usize, weights: &[f32]) -> Sampler {
+    sampler_with(device, chain, batch, weights, false)
+}
+
+fn sampler_with(device: &mut dyn Device, chain: Chain, batch: usize, weights: &[f32], predictions: bool) -> Sampler {
     let storage = Storage::f32("weights", weights.len());
-    let mut sampler = Sampler::new(&unet(), &storage, chain, batch, SIZE, StepNoise::Drawn).unwrap();
+    let options = SamplerOptions { predictions, ..SamplerOptions::default() };
+    let mut sampler = Sampler::with(&unet(), &storage, chain, batch, SIZE, options).unwrap();
     sampler.load(device).unwrap();
     device.upload(&storage, 0, weights).unwrap();
     sampler
@@ -117,7 +122,7 @@ fn the_predicted_picture_is_what_a_stage_goes_by() {
                 assert!(look.predicted().is_err());
                 Ok(())
             });
-            let mut watched = sampler(device, chain.clone().with_predictions(), 2, &weights);
+            let mut watched = sampler_with(device, chain.clone(), 2, &weights, true);
             let (mut last, mut stages) = (Vec::new(), 0);
             let drawn = watched.sample(device, &request, |_, done, look| {
                 stages += 1;

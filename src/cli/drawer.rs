@@ -8,8 +8,9 @@ use super::sampling::Way;
 use crate::checkpoint::{ClassifierFolder, ModelFolder};
 use crate::device::Device;
 use crate::diffusion::likelihood::{Flow, Tolerance};
-use crate::diffusion::{Aim, Chain, Direction, Guide, Look, Passes, Request, Sampler, StepNoise};
+use crate::diffusion::{Aim, Chain, Direction, Guide, Look, Passes, Request, Sampler, SamplerOptions, StepNoise};
 use crate::error::{Error, Result};
+use crate::kernels::known_part::Projection;
 use crate::nn::Forward;
 use crate::plan::Storage;
 
@@ -24,6 +25,10 @@ pub(super) struct Kit<'a> {
     pub(super) model: &'a ModelFolder,
     /// One that guides.
     pub(super) classifier: Option<&'a ClassifierFolder>,
+    /// What is known of the pictures.
+    pub(super) projection: Option<Projection>,
+    /// Whether somebody looks at the predicted x_0.
+    pub(super) predictions: bool,
     pub(super) flag: &'a DeviceFlag,
     /// Height and width.
     pub(super) size: [usize; 2],
@@ -130,7 +135,7 @@ impl<'a> Drawer<'a> {
             Self::Flow(flow, tolerance, batch) => {
                 let to_pictures = (Direction::ToPictures, *tolerance);
                 let tell = &mut |done, _| tell(done);
-                flow::follow(kit.model, flow, device, kit.flag, request, *batch, kit.size, to_pictures, tell)
+                flow::follow_with(kit.model, flow, device, kit.flag, request, *batch, kit.size, to_pictures, tell)
             }
         }
     }
@@ -146,7 +151,7 @@ pub(super) fn draw(
     batch: usize,
     size: [usize; 2],
 ) -> Result<Vec<f32>> {
-    let kit = Kit { model, classifier: None, flag, size };
+    let kit = Kit { model, classifier: None, projection: None, predictions: false, flag, size };
     let batch = batch.min(request.count);
     let stages = chain.stages().len();
     let mut sampler = load_sampler(kit, &chain, device, request, BatchSize::Given(batch))?;
@@ -161,7 +166,7 @@ pub(super) fn draw(
 
 /// Records a sampler, measures its kernels and loads it with the weights.
 fn load_sampler(
-    Kit { model, classifier, flag, size }: Kit,
+    Kit { model, classifier, projection, predictions, flag, size }: Kit,
     chain: &Chain,
     device: &mut dyn Device,
     request: &Request,
@@ -174,8 +179,8 @@ fn load_sampler(
     let of_guide = pulls.map(|folder| (folder, Storage::f32("classifier's weights", folder.weights.len())));
     let guide =
         of_guide.as_ref().map(|(folder, weights)| Guide { classifier: &folder.classifier, weights, by_classes });
-    let record =
-        |batch: usize| Sampler::guided(&model.unet, &weights, chain.clone(), batch, size, step_noise, guide.as_ref());
+    let options = SamplerOptions { step_noise, guide: guide.as_ref(), projection, predictions };
+    let record = |batch: usize| Sampler::with(&model.unet, &weights, chain.clone(), batch, size, options);
     let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
     let each = if both { ", each with and without its class" } else { "" };
     let candidates = batch.candidates();

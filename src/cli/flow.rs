@@ -1,6 +1,7 @@
 //! Drawing and inverting along the probability-flow ODE with steps of a tolerance.
 
 use super::device::DeviceFlag;
+use super::progress::Progress;
 use crate::checkpoint::ModelFolder;
 use crate::device::Device;
 use crate::diffusion::likelihood::{Flow, Tolerance};
@@ -9,10 +10,29 @@ use crate::error::{Error, Result};
 use crate::kernels::random::{Purpose, normal_pair, picture_key};
 use crate::nn::Forward;
 
+/// As [`follow_with`], with a progress bar.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn follow(
+    model: &ModelFolder,
+    flow: &Flow,
+    device: &mut dyn Device,
+    flag: &DeviceFlag,
+    request: &Request,
+    batch: usize,
+    size: [usize; 2],
+    along: (Direction, Tolerance),
+) -> Result<Vec<f32>> {
+    let mut progress = Progress::new("flow", 0, request.count);
+    let tell = &mut |done, runs| progress.at(done, || format!("pictures, {runs} runs,"));
+    let found = follow_with(model, flow, device, flag, request, batch.min(request.count), size, along, tell)?;
+    progress.finish();
+    Ok(found)
+}
+
 /// Follows the flow: from the request's initial noise, or what its seed says, to pictures, or from
 /// pictures, in place of the noise, to noise. `tell` is told how many are done, and the runs of the network.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn follow(
+pub(super) fn follow_with(
     model: &ModelFolder,
     flow: &Flow,
     device: &mut dyn Device,
@@ -49,7 +69,7 @@ pub(super) fn follow(
 }
 
 /// A picture's noise, the same as any sampler begins with.
-fn noise(request: &Request, picture: usize, elements: usize) -> Vec<f32> {
+pub(super) fn noise(request: &Request, picture: usize, elements: usize) -> Vec<f32> {
     let seed = [request.seed as u32, (request.seed >> 32) as u32];
     let number = request.first_picture.wrapping_add(picture as u32);
     let key = picture_key(seed, Purpose::InitialNoise, number);

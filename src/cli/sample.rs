@@ -3,6 +3,7 @@
 use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
 use super::drawer::{BATCH, BatchSize, Drawer, Kit};
+use super::given_pictures::GivenFlags;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::{note, say};
@@ -14,11 +15,11 @@ use super::sample_record::Record;
 use super::sampling::{SamplingFlags, Way};
 use crate::atomic_file;
 use crate::checkpoint::{ModelFolder, Tensors};
-use crate::diffusion::{Aim, Guidance, Request};
+use crate::diffusion::{Aim, ChainOptions, Guidance, Request};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
-use crate::pictures::Label;
+use crate::pictures::{Label, Pictures, save_png};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +38,10 @@ use std::process::ExitCode;
     aquatint sample runs/digits --sampler heun --steps 18 --s-churn 20 --s-tmin 0.05 --out drawn\n  \
     aquatint sample runs/digits --sampler predictor-corrector --steps 200 --snr 0.16 --out drawn\n  \
     aquatint sample runs/digits --sampler rk45 --tolerance 1e-4 --out drawn\n  \
+    aquatint sample runs/digits --init sketch.png --strength 0.5 -n 16 --out edited\n  \
+    aquatint sample runs/digits --inpaint seven.png --mask hole.png --resample 10 --steps 50 -n 16 --out filled\n  \
+    aquatint sample runs/photos --colorize old.jpg --out colours\n  \
+    aquatint sample runs/photos --upscale small.png --out large\n  \
     aquatint sample runs/digits -n 50000 --sampler unipc --steps 20 --npz digits.npz --out many\n  \
     aquatint sample runs/digits --path way.gif --x0-path predicted.png --steps 50 --sampler ddim --out drawn\n  \
     aquatint sample runs/digits -n 50000 --shard $((SLURM_ARRAY_TASK_ID+1))/8 --out many\n\n\
@@ -94,6 +99,8 @@ pub(super) struct Sample {
     guidance: GuidanceFlags,
     #[command(flatten)]
     classifier: ClassifierFlags,
+    #[command(flatten)]
+    given: GivenFlags,
 }
 
 /// Files beside the PNGs.
@@ -123,6 +130,8 @@ struct FileFlags {
 
 /// Pictures in one call. Further ones are drawn with another seed.
 const MOST_PICTURES: usize = 1 << 24;
+/// Pictures on the contact sheet.
+pub(super) const SHEET: usize = 1024;
 
 /// NCHW to NHWC.
 pub(super) fn to_nhwc(data: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
@@ -149,7 +158,9 @@ impl Sample {
         self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
         let guidance = Guidance { classifier_scale: self.classifier.scale(), ..self.guidance.guidance()? };
-        let mut way = self.sampling.way(&model.scheduler, guidance)?;
+        let (strength, resampling) = (self.given.strength(), self.given.resampling()?);
+        let base = ChainOptions { guidance, strength, resampling, ..ChainOptions::default() };
+        let way = self.sampling.way(&model.scheduler, base)?;
         let channels = model.unet.config().in_channels;
         let mut draws = 0;
         let mut stages = None;
@@ -161,11 +172,9 @@ impl Sample {
             stages = Some(chain.stages().len());
             asked = Fingerprint::default().bytes(format!("{chain:?}").as_bytes()).text();
         }
-        if let (Some(_), Way::Chain(chain)) = (&self.files.x0_path, &mut way) {
-            *chain = chain.clone().with_predictions();
-        }
         let shape = [self.count, channels, height, width];
         let guide = self.classifier.read(&model, [height, width])?;
+        let given = self.given.read([height, width, channels])?;
         // A model that knows no classes may still be guided to them.
         let only_guided = guide.is_some() && model.unet.config().classes().is_none();
         let mut request = Request {
@@ -188,7 +197,14 @@ impl Sample {
             request.aim = Some(aim);
         }
 
-        let kit = Kit { model: &model, classifier: guide.as_ref(), flag: &self.device, size: [height, width] };
+        let kit = Kit {
+            model: &model,
+            classifier: guide.as_ref(),
+            projection: given.projection,
+            predictions: self.files.x0_path.is_some(),
+            flag: &self.device,
+            size: [height, width],
+        };
         let most = self.batch.unwrap_or(BATCH).min(self.count);
         let output = |batch: usize| {
             let together = [batch, most].map(|batch| Drawer::together(&way, batch));
@@ -224,6 +240,8 @@ impl Sample {
                 "aim": aim,
                 "init_noise": noise(&request.initial_noise),
                 "step_noise": noise(&request.step_noise),
+                "strength": strength,
+                "given": given.fingerprint(),
             });
             keys.extend(rest.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
             keys.retain(|_, value| !value.is_null());
@@ -273,7 +291,8 @@ impl Sample {
             let mut progress = Progress::new("drawing", 0, work.iter().map(|(steps, _)| steps).sum());
             let mut before = 0;
             for (batch, (steps, what)) in missing.iter().zip(work) {
-                let part = request.part(batch.drawn.clone(), height * width * channels)?;
+                let mut part = request.part(batch.drawn.clone(), height * width * channels)?;
+                given.request(&mut part);
                 output.take(batch, |watch| {
                     let tell = &mut |done| progress.at(before + done, || what.into());
                     drawer.draw(kit, &mut *device, &part, watch, tell)
@@ -338,6 +357,22 @@ impl FileFlags {
         }
         Ok(())
     }
+}
+
+/// Writes pictures into a folder, and a contact sheet of the first.
+pub(super) fn write_pictures(out: &Path, drawn: &[f32], count: usize, shape: [usize; 3]) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let pictures = Pictures::new(drawn, count, shape)?;
+    let digits = (count - 1).to_string().len().max(4);
+    for index in 0..count {
+        pictures.save_png(&out.join(format!("{index:0digits$}.png")), index)?;
+    }
+    let sheet = out.join("sheet.png");
+    let on_sheet = count.min(SHEET);
+    let first = Pictures::new(&drawn[..on_sheet * shape.iter().product::<usize>()], on_sheet, shape)?;
+    save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
+    say!("{count} pictures and {}", sheet.display());
+    Ok(())
 }
 
 /// The size that was asked for, or the model's own.

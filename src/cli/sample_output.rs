@@ -2,7 +2,7 @@
 //! says what is left to draw.
 
 use super::output::say;
-use super::sample::to_nchw;
+use super::sample::{SHEET, to_nchw};
 use super::sample_job::{Batch, Job};
 use super::sample_parts::Parts;
 use super::sample_path::{self, PathFile};
@@ -19,8 +19,6 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Pictures on the contact sheet.
-const SHEET: usize = 1024;
 /// What every PNG ends with: an empty IEND chunk and its checksum.
 const END_OF_PNG: [u8; 8] = *b"IEND\xae\x42\x60\x82";
 /// The name of the floats' parts.

@@ -22,10 +22,11 @@ impl Look<'_> {
         Ok(self.device.download(self.x)?[..self.len].to_vec())
     }
 
-    /// The x_0 that the last stage went by, guided and clipped, NHWC.
+    /// The x_0 that the last stage with a run of the network went by, guided and clipped, NHWC.
     ///
     /// # Errors
-    /// [`Input`](Error::Input) if the chain is not one of [`with_predictions`](super::Chain::with_predictions); the device's.
+    /// [`Input`](Error::Input) if the sampler was not asked for it
+    /// ([`SamplerOptions`](super::SamplerOptions)); the device's.
     pub fn predicted(&mut self) -> Result<Vec<f32>> {
         let predicted = self.predicted.ok_or_else(|| Error::input("this sampler does not keep the predicted x_0"))?;
         Ok(self.device.download(predicted)?[..self.len].to_vec())

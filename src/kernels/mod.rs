@@ -52,6 +52,7 @@ registry! {
     group_norm,
     guidance_rescale,
     integers,
+    known_part,
     levels,
     linear,
     loss_record,

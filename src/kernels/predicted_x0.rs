@@ -28,12 +28,12 @@ impl Kernel for PredictedX0 {
         shader!("predicted_x0", "grid", "step")
     }
     fn parameters(&self) -> Vec<u32> {
-        let Prediction { sizes, clipping, rescaled, pulled } = self.prediction;
+        let Prediction { sizes, clipping, rescaled, pulled, .. } = self.prediction;
         let [thresholding, range] = clipping.parameters();
         [&sizes.parameters()[..], &[thresholding, range, rescaled.into(), pulled.into()]].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
-        let Prediction { sizes, clipping, rescaled, pulled } = self.prediction;
+        let Prediction { sizes, clipping, rescaled, pulled, .. } = self.prediction;
         let (table, all) = (Binding::read(self.rows * COLUMNS), Binding::read(sizes.len()));
         let for_each = |wanted: bool| if wanted { Binding::read(sizes.pictures) } else { table };
         let (factors, thresholds) = (for_each(rescaled), for_each(clipping == Clipping::Threshold));
@@ -71,7 +71,7 @@ pub fn predicted_x0(
     if for_each(factors).is_some_and(|len| !sizes.guided || len != sizes.pictures) {
         return wrong("a factor for each picture is expected where guidance is rescaled");
     }
-    let prediction = Prediction { sizes, clipping, rescaled: factors.is_some(), pulled: gradient.is_some() };
+    let prediction = Prediction { sizes, asked: true, clipping, rescaled: factors.is_some(), pulled: gradient.is_some() };
     let [factors, thresholds, gradient] = [factors, thresholds, gradient].map(|value| value.unwrap_or(table));
     let rows = sizes.rows;
     r.call(PredictedX0 { prediction, rows }, &[table, output, factors, thresholds, gradient, x, predicted]);
