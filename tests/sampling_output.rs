@@ -253,31 +253,41 @@ fn shards_are_parts_of_one_run() {
     assert!(few.path("drawn/0001.png").exists());
 }
 
-/// Noise and classes from outside are those of the whole job.
+/// Noise, classes and pictures from outside are those of the whole job.
 #[test]
-fn shards_take_their_part_of_noise_and_classes() {
+fn shards_take_their_part_of_what_is_given() {
     let noise = |shape: &[usize]| -> aquatint::nn::NamedTensor {
         let len = shape.iter().product();
         ("noise".into(), shape.to_vec(), (0..len).map(|i| ((i * 37) % 101) as f32 / 30.0 - 1.6).collect())
     };
-    let run = |flags: &str| {
+    let run = |all: &str, flags: &str| {
         let at = At::new();
+        fs::create_dir(at.path("pictures")).unwrap();
+        for picture in 0..3 {
+            let pixel = |x, y| image::Luma([(x * 20 + y * 7 + picture * 50) as u8]);
+            image::GrayImage::from_fn(8, 8, pixel).save(at.path(&format!("pictures/{picture}.png"))).unwrap();
+        }
         for (file, shape) in [("init.safetensors", &[5, 1, 8, 8][..]), ("steps.safetensors", &[3, 5, 1, 8, 8])] {
             aquatint::checkpoint::write_tensors(&at.path(file), &[noise(shape)], &[]).unwrap();
         }
-        let all = "--init-noise init.safetensors --step-noise steps.safetensors --class 3,1,4,1,5 --sampler ddpm -n 5";
-        at.ok(&format!("{all} --batch 2 {flags}"));
+        at.ok(&format!("{all} --sampler ddpm -n 5 --batch 2 {flags}"));
         at.files()
     };
-    let whole = run("");
-    for index in 1..=2 {
-        let shard = run(&format!("--shard {index}/2"));
-        let mut pictures = 0;
-        for (name, bytes) in shard.iter().filter(|(name, _)| name.starts_with("drawn/0")) {
-            assert!(*bytes == whole[name], "{name} differs");
-            pictures += 1;
+    for all in [
+        "--init-noise init.safetensors --step-noise steps.safetensors --class 3,1,4,1,5",
+        "--init pictures --strength 0.7",
+        "--inpaint pictures --mask pictures",
+    ] {
+        let whole = run(all, "");
+        for index in 1..=2 {
+            let shard = run(all, &format!("--shard {index}/2"));
+            let mut pictures = 0;
+            for (name, bytes) in shard.iter().filter(|(name, _)| name.starts_with("drawn/0")) {
+                assert!(*bytes == whole[name], "{name} differs: {all}");
+                pictures += 1;
+            }
+            assert_eq!(pictures, if index == 1 { 2 } else { 3 });
         }
-        assert_eq!(pictures, if index == 1 { 2 } else { 3 });
     }
 }
 
