@@ -58,7 +58,7 @@ enum Command {
     Demo(demo::Demo),
     Train(train::Train),
     TrainClassifier(train_classifier::TrainClassifier),
-    Sample(sample::Sample),
+    Sample(Box<sample::Sample>),
     Interpolate(interpolate::Interpolate),
     Invert(invert::Invert),
     Predict(predict::Predict),

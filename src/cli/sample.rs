@@ -59,8 +59,6 @@ pub(super) struct Sample {
     /// Pictures to draw
     #[arg(short = 'n', long = "count", default_value_t = 64, value_name = "N")]
     count: usize,
-    #[command(flatten)]
-    sampling: SamplingFlags,
     /// Makes the noise; picture k of a seed gets the same noise whatever is drawn with it
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     seed: u64,
@@ -88,13 +86,16 @@ pub(super) struct Sample {
     /// first; samplers that add none do not look at it, those that add more than one in a step take as many
     #[arg(long, value_name = "FILE")]
     step_noise: Option<PathBuf>,
-    #[command(flatten)]
-    files: FileFlags,
     /// A class, or one for every picture: 3 or 5,2,...; all classes in turn if not given
     #[arg(long, value_delimiter = ',', value_name = "CLASS")]
     class: Vec<u32>,
     #[command(flatten)]
     device: DeviceFlag,
+    // Headings are those of all flags after them.
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    sampling: SamplingFlags,
     #[command(flatten)]
     guidance: GuidanceFlags,
     #[command(flatten)]
@@ -307,7 +308,7 @@ impl Sample {
         };
         let names = guide.map(|guide| guide.class_names).unwrap_or_default();
         let label = |picture: usize| Label {
-            number: picture.to_string(),
+            number: format!("#{picture}"),
             class: classes.as_ref().map_or(String::new(), |classes| {
                 let class = classes[picture] as usize;
                 names.get(class).cloned().unwrap_or_else(|| class.to_string())
