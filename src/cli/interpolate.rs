@@ -1,11 +1,12 @@
 //! `aquatint interpolate`
 
 use super::device::DeviceFlag;
+use super::drawer::draw;
 use super::flow;
 use super::guidance::GuidanceFlags;
 use super::invert::find_noise;
 use super::model::read_model;
-use super::sample::{draw, picture_size, write_pictures};
+use super::sample::{picture_size, write_pictures};
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Fit};

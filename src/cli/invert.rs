@@ -1,11 +1,12 @@
 //! `aquatint invert`
 
 use super::device::DeviceFlag;
+use super::drawer::draw;
 use super::flow;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::say;
-use super::sample::{draw, picture_size, to_nchw};
+use super::sample::{picture_size, to_nchw};
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::{ModelFolder, write_tensors};
 use crate::data::{Dataset, Fit, Options};

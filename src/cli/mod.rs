@@ -10,6 +10,7 @@ mod convert;
 mod demo;
 mod device;
 mod devices;
+mod drawer;
 mod ema;
 mod eval;
 mod evaluate;
@@ -28,6 +29,11 @@ mod output;
 mod predict;
 mod progress;
 mod sample;
+mod sample_job;
+mod sample_output;
+mod sample_parts;
+mod sample_path;
+mod sample_record;
 mod sampling;
 mod schedule;
 mod step_flags;
@@ -52,7 +58,7 @@ enum Command {
     Demo(demo::Demo),
     Train(train::Train),
     TrainClassifier(train_classifier::TrainClassifier),
-    Sample(sample::Sample),
+    Sample(Box<sample::Sample>),
     Interpolate(interpolate::Interpolate),
     Invert(invert::Invert),
     Predict(predict::Predict),
