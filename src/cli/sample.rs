@@ -19,7 +19,7 @@ use crate::diffusion::{Aim, ChainOptions, Guidance, Request};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
-use crate::pictures::{Label, Pictures, save_png};
+use crate::pictures::Label;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -358,22 +358,6 @@ impl FileFlags {
         }
         Ok(())
     }
-}
-
-/// Writes pictures into a folder, and a contact sheet of the first.
-pub(super) fn write_pictures(out: &Path, drawn: &[f32], count: usize, shape: [usize; 3]) -> Result<()> {
-    std::fs::create_dir_all(out).map_err(Error::io(out))?;
-    let pictures = Pictures::new(drawn, count, shape)?;
-    let digits = (count - 1).to_string().len().max(4);
-    for index in 0..count {
-        pictures.save_png(&out.join(format!("{index:0digits$}.png")), index)?;
-    }
-    let sheet = out.join("sheet.png");
-    let on_sheet = count.min(SHEET);
-    let first = Pictures::new(&drawn[..on_sheet * shape.iter().product::<usize>()], on_sheet, shape)?;
-    save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
-    say!("{count} pictures and {}", sheet.display());
-    Ok(())
 }
 
 /// The size that was asked for, or the model's own.
