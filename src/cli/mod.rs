@@ -1,4 +1,4 @@
-//! The command line: `aquatint demo`, `train`, `train-classifier`, `sample`, `invert`, `predict`, `convert`, `ema`, `eval`, `judge`, `info`, `schedule`,
+//! The command line: `aquatint demo`, `train`, `train-classifier`, `distill`, `sample`, `invert`, `predict`, `convert`, `ema`, `eval`, `judge`, `info`, `schedule`,
 //! `devices`, `check`, `bench`.
 
 mod bench;
@@ -10,6 +10,7 @@ mod convert;
 mod demo;
 mod device;
 mod devices;
+mod distill;
 mod ema;
 mod eval;
 mod evaluate;
@@ -50,6 +51,7 @@ enum Command {
     Demo(demo::Demo),
     Train(train::Train),
     TrainClassifier(train_classifier::TrainClassifier),
+    Distill(distill::Distill),
     Sample(sample::Sample),
     Invert(invert::Invert),
     Predict(predict::Predict),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Train(train) => train.run(),
         Command::TrainClassifier(train) => train.run(),
+        Command::Distill(distill) => distill.run(),
         Command::Sample(sample) => sample.run(),
         Command::Invert(invert) => invert.run(),
         Command::Predict(predict) => predict.run(),

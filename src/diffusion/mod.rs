@@ -34,6 +34,7 @@ pub use noise_shares::{Given, NoiseShares};
 pub use process::{NetworkLevel, Process};
 pub use sampler::{Request, Sampler, StepNoise};
 pub use sampler_name::SamplerName;
+pub use samplers::lcm::boundary;
 pub use scheduler::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,
     SigmaSchedule, SolverType, TimestepSpacing, TimestepType, VarianceType,
