@@ -59,3 +59,45 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
     };
     Ok(Stages::new(timesteps.iter().enumerate().map(stage).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diffusion::{Chain, ChainOptions, SchedulerConfig, Timesteps};
+    use crate::error::Result;
+    use serde_json::{Value, json};
+
+    fn timesteps(keys: Value, options: ChainOptions) -> Result<Vec<f64>> {
+        let mut all = json!({ "_class_name": "LCMScheduler" });
+        all.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        let chain = Chain::new(&SchedulerConfig::from_json(&all, "test")?, options)?;
+        Ok(chain.stages().iter().map(|stage| stage.timestep).collect())
+    }
+
+    #[test]
+    fn timesteps_are_of_those_that_were_distilled() {
+        let steps = |steps| ChainOptions { steps, ..ChainOptions::default() };
+        assert_eq!(timesteps(json!({}), steps(None)).unwrap(), [999.0, 759.0, 499.0, 259.0]);
+        assert_eq!(timesteps(json!({ "num_inference_steps": 2 }), steps(None)).unwrap(), [999.0, 499.0]);
+        assert_eq!(timesteps(json!({ "num_inference_steps": 2 }), steps(Some(1))).unwrap(), [999.0]);
+        assert_eq!(timesteps(json!({ "original_inference_steps": 3 }), steps(None)).unwrap(), [998.0, 665.0, 332.0]);
+        let list = ChainOptions { timesteps: Some(Timesteps::List(vec![700, 3])), ..ChainOptions::default() };
+        assert_eq!(timesteps(json!({}), list).unwrap(), [700.0, 3.0]);
+    }
+
+    #[test]
+    fn what_it_has_no_timesteps_for_is_refused() {
+        let karras = ChainOptions { timesteps: Some(Timesteps::Karras), ..ChainOptions::default() };
+        let many = ChainOptions { steps: Some(51), ..ChainOptions::default() };
+        for (keys, options, words) in [
+            (json!({}), karras, &["lcm", "list:"][..]),
+            (json!({}), many, &["51", "original_inference_steps 50"]),
+            (json!({ "original_inference_steps": 0 }), ChainOptions::default(), &["original_inference_steps", "0"]),
+            (json!({ "num_train_timesteps": 40 }), ChainOptions::default(), &["original_inference_steps", "40"]),
+            (json!({ "timestep_scaling": 0.0 }), ChainOptions::default(), &["timestep_scaling", "0"]),
+            (json!({ "num_inference_steps": 0 }), ChainOptions::default(), &["num_inference_steps", "0"]),
+        ] {
+            let message = timesteps(keys, options).unwrap_err().to_string();
+            assert!(words.iter().all(|word| message.contains(word)) && !message.contains('\n'), "{message}");
+        }
+    }
+}

@@ -61,15 +61,15 @@ const THRESHOLDING: [&str; 3] = ["thresholding", "dynamic_thresholding_ratio", "
 const SIGMAS: [&str; 5] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"];
 
 impl SchedulerClass {
-    /// All that step between timesteps: each draws with any network that was trained on timesteps.
-    pub const ALL: [Self; 7] = [
+    /// All that step between timesteps, each with any network that was trained on timesteps; [`Lcm`](Self::Lcm) is for those
+    /// that were distilled to it.
+    pub const ALL: [Self; 6] = [
         Self::Ddpm,
         Self::Ddim,
         Self::DpmSolverMultistep,
         Self::UniPcMultistep,
         Self::EulerDiscrete,
         Self::HeunDiscrete,
-        Self::Lcm,
     ];
 
     /// Those in continuous time, whose networks are told something else.

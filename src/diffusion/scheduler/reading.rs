@@ -48,7 +48,8 @@ impl SchedulerConfig {
         let class = match object.get("_class_name") {
             None => SchedulerClass::default(),
             Some(name) => SchedulerClass::deserialize(name).map_err(|_| {
-                let ours = SchedulerClass::ALL.into_iter().chain(SchedulerClass::CONTINUOUS);
+                let ours =
+                    SchedulerClass::ALL.into_iter().chain([SchedulerClass::Lcm]).chain(SchedulerClass::CONTINUOUS);
                 let ours = ours.map(SchedulerClass::name).collect::<Vec<_>>().join(", ");
                 Error::input(format!("{source}: _class_name is {name}, this program has {ours}"))
             })?,
