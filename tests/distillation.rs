@@ -162,7 +162,7 @@ fn config(
 }
 
 /// What a network says of pictures of so many elements, at timesteps of their own.
-fn says(unet: &UNet, weights: &[f32], x: &[f64], timesteps: &[f64], side: usize) -> Vec<f64> {
+fn says(unet: &UNet, weights: &[f32], x: &[f64], (timesteps, labels): (&[f64], &[u32]), side: usize) -> Vec<f64> {
     let forward = Forward::new(unet, timesteps.len(), [side, side]).unwrap();
     let mut host = Host::<f64>::reference();
     let plan = host.load(&forward.plan).unwrap();
@@ -170,6 +170,7 @@ fn says(unet: &UNet, weights: &[f32], x: &[f64], timesteps: &[f64], side: usize)
     let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<_>>();
     host.upload(&forward.pictures, 0, &single(x)).unwrap();
     host.upload(&forward.timesteps, 0, &single(timesteps)).unwrap();
+    host.upload_integers(forward.labels.as_ref().unwrap(), 0, labels).unwrap();
     host.run(plan, &Step::default()).unwrap();
     host.download(&forward.output).unwrap().into_iter().map(f64::from).collect()
 }
@@ -181,19 +182,23 @@ fn the_loss_of_a_step_is_that_of_its_definition() {
     const BATCH: usize = 7;
     const NUMBER: u32 = 3;
     use DistillationMethod::{Consistency, Progressive};
-    for (method, prediction, steps, clip) in [
-        (Progressive, "epsilon", [16, 8], true),
-        (Progressive, "v_prediction", [4, 2], false),
-        (Progressive, "sample", [8, 8], true),
-        (Consistency, "epsilon", [10, 2], false),
-        (Consistency, "v_prediction", [50, 1], true),
+    const NONE: u32 = 3;
+    let labels: [u32; BATCH] = std::array::from_fn(|picture| picture as u32 % NONE);
+    for (method, prediction, steps, clip, guidance) in [
+        (Progressive, "epsilon", [16, 8], true, None),
+        (Progressive, "v_prediction", [4, 2], false, Some(2.5)),
+        (Progressive, "sample", [8, 8], true, None),
+        (Consistency, "epsilon", [10, 2], false, None),
+        (Consistency, "v_prediction", [50, 1], true, Some(0.5)),
     ] {
         let teacher = scheduler(json!({
             "num_train_timesteps": 100, "beta_end": 0.1, "prediction_type": prediction, "clip_sample": clip,
         }));
-        let table = table(method, teacher.prediction_type, steps);
+        let table = DistillationTable { guidance, ..table(method, teacher.prediction_type, steps) };
         let training = TrainingConfig { train_batch_size: BATCH, seed: 5, ..TrainingConfig::default() };
-        let config = config(unet(8, SIDE), &teacher, table.clone(), training);
+        let classes = (Some(NONE as usize + 1), Some(NONE as usize));
+        let unet = UNetConfig { num_class_embeds: classes.0, unconditional_class: classes.1, ..unet(8, SIDE) };
+        let config = config(unet, &teacher, table, training);
         assert_eq!(RunConfig::from_toml(&config.to_toml().unwrap(), "test").unwrap(), config);
         let network = UNet::new(&config.unet).unwrap();
         let [of_teacher, of_student, of_average] = [1, 2, 3].map(|seed| network.parameters().initialize(seed));
@@ -209,7 +214,7 @@ fn the_loss_of_a_step_is_that_of_its_definition() {
                 _ => {}
             }
         }
-        let found = f64::from(trainer.step(&mut host, NUMBER as usize, &pictures, &[]).unwrap());
+        let found = f64::from(trainer.step(&mut host, NUMBER as usize, &pictures, &labels).unwrap());
 
         // The same from the papers' words. Where each picture is, and where the teacher's step goes:
         let schedule = NoiseSchedule::new(&teacher);
@@ -244,11 +249,23 @@ fn the_loss_of_a_step_is_that_of_its_definition() {
         let told = |which: usize| ways.iter().map(|way| way[which].t).collect::<Vec<_>>();
         let clipped = |x0: f64| if clip { x0.clamp(-1.0, 1.0) } else { x0 };
         let v = PredictionType::VPrediction;
-        let first = says(&network, &of_teacher, &x, &told(0), SIDE);
+        let by_student =
+            |weights: &[f32], x: &[f64], which: usize| says(&network, weights, x, (&told(which), &labels), SIDE);
+        let by_teacher = |x: &[f64], which: usize| {
+            let with = by_student(&of_teacher, x, which);
+            let without = says(&network, &of_teacher, x, (&told(which), &[NONE; BATCH]), SIDE);
+            let s = f64::from(guidance.unwrap_or(1.0));
+            with.iter().zip(without).map(|(with, without)| without + s * (with - without)).collect::<Vec<_>>()
+        };
+        let first = by_teacher(&x, 0);
         let x0: Vec<f64> =
             all.clone().map(|i| clipped(x0_of(teacher.prediction_type, way(i)[0], x[i], first[i]))).collect();
         let middle: Vec<f64> = all.clone().map(|i| ddim(x[i], x0[i], way(i)[0], way(i)[1])).collect();
-        let student = says(&network, &of_student, &x, &told(0), SIDE);
+        let student = by_student(&of_student, &x, 0);
+        let second = match method {
+            Progressive => by_teacher(&middle, 1),
+            Consistency => by_student(&of_average, &middle, 1),
+        };
         let error = |i: usize| {
             let said = x0_of(v, way(i)[0], x[i], student[i]);
             let [t, between, to] = way(i);
@@ -257,8 +274,7 @@ fn the_loss_of_a_step_is_that_of_its_definition() {
                     let goal = if t.t == between.t {
                         x0[i]
                     } else {
-                        let second = says_of(&network, &of_teacher, &middle, &told(1), SIDE, i);
-                        let later = clipped(x0_of(teacher.prediction_type, between, middle[i], second));
+                        let later = clipped(x0_of(teacher.prediction_type, between, middle[i], second[i]));
                         x0_of_one_step(x[i], ddim(middle[i], later, between, to), t, to)
                     };
                     (t.s / t.n).powi(2).max(1.0) * (said - goal).powi(2)
@@ -268,8 +284,7 @@ fn the_loss_of_a_step_is_that_of_its_definition() {
                         let [skip, out] = boundary(at.t, 10.0);
                         skip * x + out * x0
                     };
-                    let second = says_of(&network, &of_average, &middle, &told(1), SIDE, i);
-                    let later = clipped(x0_of(v, between, middle[i], second));
+                    let later = clipped(x0_of(v, between, middle[i], second[i]));
                     (f(t, x[i], said) - f(between, middle[i], later)).powi(2)
                 }
             }
@@ -278,13 +293,6 @@ fn the_loss_of_a_step_is_that_of_its_definition() {
         let off = (found / expected - 1.0).abs();
         assert!(off < 2e-5, "{method:?} {prediction} {steps:?}: {found}, {expected}");
     }
-}
-
-/// One number of what a network says.
-fn says_of(unet: &UNet, weights: &[f32], x: &[f64], timesteps: &[f64], side: usize, i: usize) -> f64 {
-    // Pictures do not see each other.
-    let (len, picture) = (side * side, i / (side * side));
-    says(unet, weights, &x[picture * len..][..len], &timesteps[picture..][..1], side)[i % len]
 }
 
 /// A teacher of one pixel, whatever it says: its student's error falls to next to nothing.
