@@ -13,6 +13,7 @@ struct Parameters {
     noise_given: u32,
     rescaled: u32,
     pulled: u32, // there is a gradient
+    predicted: u32, // there is an output
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> table: array<f32>; // [row][weight 16]
@@ -62,7 +63,10 @@ fn main(
         let i = first + half;
         let at = i / parameters.channels * parameters.output_channels + i % parameters.channels;
         let before = x[i];
-        var out = output[at];
+        var out = 0.0;
+        if parameters.predicted != 0u {
+            out = output[at];
+        }
         if parameters.guided != 0u {
             let unconditional = output[len / parameters.channels * parameters.output_channels + at];
             out = factor * (unconditional + table[w + 13u] * (out - unconditional));

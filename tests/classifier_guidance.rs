@@ -5,7 +5,8 @@ mod devices;
 
 use aquatint::device::{Device, Host};
 use aquatint::diffusion::{
-    Aim, Chain, ChainOptions, Guidance, Guide, NoiseSchedule, Request, Sampler, SchedulerConfig, StepNoise,
+    Aim, Chain, ChainOptions, Guidance, Guide, NoiseSchedule, Request, Sampler, SamplerOptions, SchedulerConfig,
+    StepNoise,
 };
 use aquatint::kernels::random::{Purpose, normal, picture_key};
 use aquatint::kernels::sampler_step::{COLUMNS, Operands, sampler_step};
@@ -47,7 +48,7 @@ fn drawn(keys: Value, scale: f64, steps: usize) -> Vec<f64> {
     let [x_value, output_value, gradient_value] = [&x, &output, &gradient].map(|storage| r.input(storage, &shape));
     let operands = Operands {
         table: r.input(&table, &[chain.stages().len(), COLUMNS]),
-        output: output_value,
+        output: Some(output_value),
         factors: None,
         gradient: Some(gradient_value),
         thresholds: None,
@@ -161,7 +162,8 @@ fn sample(device: &mut dyn Device, keys: &Value, scale: f64, aim: Option<Aim>) -
     let by_classes = !matches!(aim, Some(Aim::Features(_)));
     let guide = Guide { classifier: &classifier, weights: &guiding, by_classes };
     let guide = (scale > 0.0).then_some(&guide);
-    let mut sampler = Sampler::guided(&unet, &weights, chain, 2, [8, 8], StepNoise::Drawn, guide)?;
+    let mut sampler =
+        Sampler::with(&unet, &weights, chain, 2, [8, 8], SamplerOptions { guide, ..SamplerOptions::default() })?;
     sampler.load(device)?;
     device.upload(&weights, 0, &of_unet)?;
     if guide.is_some() {
@@ -236,7 +238,8 @@ fn requests_that_do_not_fit_are_refused() {
     let message = Sampler::new(&unet, &weights, chain(), 1, [8, 8], StepNoise::Drawn).err().unwrap().to_string();
     assert_eq!(message, "classifier scale is 1, but there is no classifier");
     let guide = Guide { classifier: &classifier, weights: &weights, by_classes: true };
-    let guided = Sampler::guided(&unet, &weights, chain(), 1, [16, 16], StepNoise::Drawn, Some(&guide));
+    let options = SamplerOptions { guide: Some(&guide), ..SamplerOptions::default() };
+    let guided = Sampler::with(&unet, &weights, chain(), 1, [16, 16], options);
     let message = guided.err().unwrap().to_string();
     assert_eq!(message, "the classifier is of pictures of 8x8x1, these are 16x16x1");
 }

@@ -229,6 +229,101 @@ fn inverted_pictures_are_drawn_again() {
     fails(&["invert", model, "--data", "digits", "--out", &noise, "--pictures", "0"], &["--pictures", "0"]);
 }
 
+/// Drawing from pictures: what is known of them is in the PNGs, byte by byte; and what does not go together.
+#[test]
+fn pictures_that_are_given() {
+    use image::{GrayImage, Luma};
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let grey = |name: &str, sides: [u32; 2], of: fn(u32, u32) -> u8| {
+        GrayImage::from_fn(sides[0], sides[1], |x, y| Luma([of(x, y)])).save(file(name)).unwrap();
+        file(name)
+    };
+    let picture = grey("picture.png", [8, 8], |x, y| (x * 30 + y) as u8);
+    let mask = grey("mask.png", [8, 8], |_, y| if y < 3 { 255 } else { 0 });
+    let small = grey("small.png", [4, 4], |x, y| (40 * x + 30 * y) as u8);
+    let odd = grey("odd.png", [3, 4], |_, _| 0);
+    let model = path(model());
+    let out = file("out");
+    let sample = |flags: &[&str]| {
+        let rest = ["sample", model, "-n", "3", "--steps", "5", "--device", "cpu", "--out", &out];
+        [&rest[..], flags].concat().into_iter().map(String::from).collect::<Vec<_>>()
+    };
+    let drawn = |flags: &[&str]| -> Vec<GrayImage> {
+        fs::remove_dir_all(&out).ok();
+        let arguments = sample(flags);
+        let output = aquatint(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(output.status.success(), "{flags:?}: {}", String::from_utf8_lossy(&output.stderr));
+        (0..3).map(|i| image::open(Path::new(&out).join(format!("000{i}.png"))).unwrap().into_luma8()).collect()
+    };
+    let original = image::open(&picture).unwrap().into_luma8();
+    for flags in [&[][..], &["--resample", "2"], &["--sampler", "heun", "--init", &picture, "--strength", "0.6"]] {
+        for found in drawn(&[&["--inpaint", &picture, "--mask", &mask], flags].concat()) {
+            let same = |y: u32| (0..8).all(|x| found.get_pixel(x, y) == original.get_pixel(x, y));
+            assert!((3..8).all(same) && !(0..3).all(same), "{flags:?}");
+        }
+    }
+    for found in drawn(&["--upscale", &small]) {
+        let expected = image::open(&small).unwrap().into_luma8();
+        for (x, y, pixel) in expected.enumerate_pixels() {
+            let all = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| found.get_pixel(2 * x + i, 2 * y + j)[0]);
+            let mean = all.iter().map(|&byte| f64::from(byte)).sum::<f64>() / 4.0;
+            // Of an untrained network many are clamped.
+            assert!(all.contains(&0) || all.contains(&255) || (mean - f64::from(pixel[0])).abs() < 1.0, "{all:?}");
+        }
+    }
+    drawn(&["--init", &picture]);
+    let wrong = |flags: &[&str], words: &[&str]| {
+        let arguments = sample(flags);
+        fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), words);
+    };
+    wrong(&["--init", &picture, "--strength", "0"], &["strength is 0", "more than 0"]);
+    wrong(&["--init", &picture, "--strength", "0.01"], &["strength 0.01 of 5 steps leaves none", "0.2"]);
+    wrong(&["--init", "nothing.png"], &["nothing.png"]);
+    wrong(&["--inpaint", &picture, "--mask", &small], &["small.png", "4 x 4", "8 x 8", "picture.png"]);
+    wrong(&["--colorize", &picture], &["picture.png", "grey"]);
+    wrong(&["--upscale", &odd], &["odd.png", "4 x 3", "8 x 8"]);
+    wrong(&["--upscale", &picture], &["picture.png", "8 x 8"]);
+    wrong(&["--resample", "3"], &["--resample", "--inpaint"]);
+    wrong(&["--inpaint", &picture, "--mask", &mask, "--resample", "0"], &["0 times"]);
+    wrong(&["--inpaint", &picture, "--mask", &mask, "--resample", "2", "--sampler", "unipc"], &["unipc"]);
+    let rest = ["sample", model, "--device", "cpu", "--out", &out, "--init", &picture];
+    fails(&[&rest[..], &["--sampler", "rk45"]].concat(), &["rk45"]);
+}
+
+/// The ends are what the seeds draw alone; between two pictures the way leads from one to the other.
+#[test]
+fn interpolations() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let model = path(model());
+    let run = |arguments: &[&str]| {
+        let output = aquatint(&[arguments, &["--device", "cpu", "--sampler", "ddim", "--steps", "6"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let between = file("between");
+    let ends = ["--from", "3", "--to", "8", "--class", "2"];
+    run(&[&["interpolate", model, "-n", "4", "--out", &between][..], &ends].concat());
+    for (seed, number) in [("3", 0), ("8", 3)] {
+        let alone = file(seed);
+        run(&["sample", model, "-n", "1", "--seed", seed, "--class", "2", "--batch", "4", "--out", &alone]);
+        let [a, b] = [(&between, number), (&alone, 0)]
+            .map(|(folder, i)| image::open(Path::new(folder).join(format!("000{i}.png"))).unwrap().into_luma8());
+        assert!(a.pixels().zip(b.pixels()).all(|(a, b)| a[0].abs_diff(b[0]) <= 1), "seed {seed}");
+    }
+    let picture = Path::new(&between).join("0001.png");
+    let ends = ["--from", path(&picture), "--to", "8", "--class", "2"];
+    run(&[&["interpolate", model, "-n", "2", "--out", &file("mixed")][..], &ends].concat());
+    let fails = |flags: &[&str], words: &[&str]| {
+        fails(&[&["interpolate", model, "--out", &between, "--device", "cpu"][..], flags].concat(), words);
+    };
+    fails(&["--from", "1", "--to", "2"], &["10 classes", "--class"]);
+    fails(&["--from", "1", "--to", "2", "--class", "10"], &["class 10", "0 to 9"]);
+    fails(&["--from", "1", "--to", "2", "--class", "1", "-n", "1"], &["-n is 1", "2 to"]);
+    fails(&["--from", "1", "--to", "x.png", "--class", "1"], &["x.png"]);
+    fails(&["--from", "1", "--to", "2", "--class", "1", "--sampler", "ddpm"], &["noise", "ddim"]);
+}
+
 #[test]
 fn weights_that_do_not_fit() {
     let change = |change: fn(&mut Vec<NamedTensor>)| {

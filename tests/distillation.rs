@@ -127,9 +127,8 @@ fn one_step_of_the_student_goes_where_two_of_the_teacher_go() {
                     // What is learnt stays where x_0 is clipped to.
                     assert!(clip.is_none_or(|range| said.abs() < range + 1e-6), "{said}");
                 }
-                let (s, n) = (t.s * t.s, t.n * t.n);
                 // An error in v is one of n in x_0.
-                assert!((row.weight - f64::max(s / n, 1.0) * n).abs() < 1e-12);
+                assert!((row.weight / (t.n * t.n) / ((t.s / t.n).powi(2) + 1.0) - 1.0).abs() < 1e-9);
             }
         }
     }
@@ -277,7 +276,7 @@ fn the_loss_of_a_step_is_that_of_its_definition() {
                         let later = clipped(x0_of(teacher.prediction_type, between, middle[i], second[i]));
                         x0_of_one_step(x[i], ddim(middle[i], later, between, to), t, to)
                     };
-                    (t.s / t.n).powi(2).max(1.0) * (said - goal).powi(2)
+                    ((t.s / t.n).powi(2) + 1.0) * (said - goal).powi(2)
                 }
                 Consistency => {
                     let f = |at: Level, x: f64, x0: f64| {

@@ -51,7 +51,7 @@ fn through(chain: &Chain, schedule: &NoiseSchedule, x: &[f64], class: usize) -> 
     let mut r = Recorder::new();
     let operands = Operands {
         table: r.input(&table, &[chain.stages().len(), COLUMNS]),
-        output: r.input(&output, &[2 * n, 1, 1, 1]),
+        output: Some(r.input(&output, &[2 * n, 1, 1, 1])),
         factors: None,
         gradient: None,
         thresholds: None,

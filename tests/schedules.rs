@@ -179,7 +179,7 @@ impl<'a> Stages<'a> {
         });
         let operands = Operands {
             table: table_value,
-            output: output_value,
+            output: Some(output_value),
             factors: None,
             gradient: None,
             thresholds,
@@ -289,7 +289,7 @@ fn guidance(device: &mut dyn Device, compared: &mut Compared) {
     let mut r = Recorder::new();
     let operands = Operands {
         table: r.input(&table, &[1, COLUMNS]),
-        output: r.input(&output, &[2, 4, 4, 2]),
+        output: Some(r.input(&output, &[2, 4, 4, 2])),
         factors: None,
         gradient: None,
         thresholds: None,

@@ -27,6 +27,7 @@ const TRAINING_NOISE: u32 = 3u;
 const INITIAL_NOISE: u32 = 4u;
 const REVERSE_NOISE: u32 = 5u;
 const TRAINING_DIRECTION: u32 = 24u;
+const KNOWN_NOISE: u32 = 25u;
 const CLASS_DROPOUT: u32 = 30u;
 
 // Every picture of a run has a key of its own for each purpose.

@@ -75,7 +75,7 @@ fn defaults(method: DistillationMethod) -> TrainingConfig {
         ema_max_decay: match method {
             // The learning rate falls to 0, which averages.
             DistillationMethod::Progressive => 0.0,
-            DistillationMethod::Consistency => 0.95,
+            DistillationMethod::Consistency => 0.0,
         },
         ema_warmup: EmaWarmup::None,
         checkpointing_steps: 0,

@@ -52,7 +52,7 @@ pub(super) fn follow(
 }
 
 /// A picture's noise, the same as any sampler begins with.
-fn noise(request: &Request, picture: usize, elements: usize) -> Vec<f32> {
+pub(super) fn noise(request: &Request, picture: usize, elements: usize) -> Vec<f32> {
     let seed = [request.seed as u32, (request.seed >> 32) as u32];
     let number = request.first_picture.wrapping_add(picture as u32);
     let key = picture_key(seed, Purpose::InitialNoise, number);

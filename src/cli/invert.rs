@@ -7,8 +7,9 @@ use super::model::read_model;
 use super::output::say;
 use super::sample::{draw, picture_size, to_nchw};
 use super::sampling::{SamplingFlags, Way};
-use crate::checkpoint::write_tensors;
+use crate::checkpoint::{ModelFolder, write_tensors};
 use crate::data::{Dataset, Fit, Options};
+use crate::device::Device;
 use crate::diffusion::{Direction, Guidance, Request};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
@@ -98,21 +99,36 @@ impl Invert {
         };
         let request = Request { count, labels, initial_noise: Some(states), ..Request::default() };
         let mut device = self.device.open()?;
-        let noise = match way {
-            Way::Flow(along, tolerance) => {
-                let to_noise = (Direction::ToNoise, tolerance);
-                flow::follow(&model, &along, &mut *device, &self.device, &request, self.batch, size, to_noise)?
-            }
-            Way::Chain(chain) => {
-                let forth = self.sampling.forth(&model.scheduler, Guidance::default())?;
-                let deviation = forth.initial_deviation() as f32;
-                let x = draw(&model, chain, &mut *device, &self.device, &request, self.batch, size)?;
-                x.into_iter().map(|x| x / deviation).collect()
-            }
+        let deviation = match way {
+            Way::Flow(..) => 1.0,
+            Way::Chain(_) => self.sampling.forth(&model.scheduler, Guidance::default())?.initial_deviation(),
         };
+        let noise = find_noise(&model, (way, deviation), &mut *device, &self.device, &request, self.batch, size)?;
         let shape = [count, channels, size[0], size[1]];
         write_tensors(&self.out, &[("noise".to_string(), shape.to_vec(), to_nchw(&noise, shape))], &[])?;
         say!("{}: the noise of {count} pictures", self.out.display());
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The standard normal noise that a request's pictures, in the place of its noise, are drawn from: by the way back of a way
+/// that begins with noise of this deviation.
+pub(super) fn find_noise(
+    model: &ModelFolder,
+    (way, deviation): (Way, f64),
+    device: &mut dyn Device,
+    flag: &DeviceFlag,
+    request: &Request,
+    batch: usize,
+    size: [usize; 2],
+) -> Result<Vec<f32>> {
+    match way {
+        Way::Flow(along, tolerance) => {
+            flow::follow(model, &along, device, flag, request, batch, size, (Direction::ToNoise, tolerance))
+        }
+        Way::Chain(chain) => {
+            let x = draw(model, chain, device, flag, request, batch, size)?;
+            Ok(x.into_iter().map(|x| x / deviation as f32).collect())
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The command line: `aquatint demo`, `train`, `train-classifier`, `distill`, `sample`, `invert`, `predict`, `convert`, `ema`, `eval`, `judge`, `info`, `schedule`,
-//! `devices`, `check`, `bench`.
+//! The command line: `aquatint demo`, `train`, `train-classifier`, `distill`, `sample`, `interpolate`, `invert`, `predict`,
+//! `convert`, `ema`, `eval`, `judge`, `info`, `schedule`, `devices`, `check`, `bench`.
 
 mod bench;
 mod bound_table;
@@ -15,8 +15,10 @@ mod ema;
 mod eval;
 mod evaluate;
 mod flow;
+mod given_pictures;
 mod guidance;
 mod info;
+mod interpolate;
 mod invert;
 mod judge;
 mod likelihood;
@@ -52,7 +54,8 @@ enum Command {
     Train(train::Train),
     TrainClassifier(train_classifier::TrainClassifier),
     Distill(distill::Distill),
-    Sample(sample::Sample),
+    Sample(Box<sample::Sample>),
+    Interpolate(interpolate::Interpolate),
     Invert(invert::Invert),
     Predict(predict::Predict),
     Convert(convert::Convert),
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::TrainClassifier(train) => train.run(),
         Command::Distill(distill) => distill.run(),
         Command::Sample(sample) => sample.run(),
+        Command::Interpolate(interpolate) => interpolate.run(),
         Command::Invert(invert) => invert.run(),
         Command::Predict(predict) => predict.run(),
         Command::Convert(convert) => convert.run(),

@@ -3,6 +3,7 @@
 use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
 use super::flow;
+use super::given_pictures::GivenFlags;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::{note, say};
@@ -10,8 +11,11 @@ use super::progress::Progress;
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::{ClassifierFolder, ModelFolder, Tensors, write_tensors};
 use crate::device::Device;
-use crate::diffusion::{Aim, Chain, Direction, Guidance, Guide, Passes, Request, Sampler, StepNoise};
+use crate::diffusion::{
+    Aim, Chain, ChainOptions, Direction, Guidance, Guide, Passes, Request, Sampler, SamplerOptions, StepNoise,
+};
 use crate::error::{Error, Result};
+use crate::kernels::known_part::Projection;
 use crate::nn::SampleSize;
 use crate::pictures::{Pictures, save_png};
 use crate::plan::Storage;
@@ -31,7 +35,11 @@ use std::process::ExitCode;
     aquatint sample runs/digits --timesteps 10,15,25 --out drawn\n  \
     aquatint sample runs/digits --sampler heun --steps 18 --s-churn 20 --s-tmin 0.05 --out drawn\n  \
     aquatint sample runs/digits --sampler predictor-corrector --steps 200 --snr 0.16 --out drawn\n  \
-    aquatint sample runs/digits --sampler rk45 --tolerance 1e-4 --out drawn\n\n\
+    aquatint sample runs/digits --sampler rk45 --tolerance 1e-4 --out drawn\n  \
+    aquatint sample runs/digits --init sketch.png --strength 0.5 -n 16 --out edited\n  \
+    aquatint sample runs/digits --inpaint seven.png --mask hole.png --resample 10 --steps 50 -n 16 --out filled\n  \
+    aquatint sample runs/photos --colorize old.jpg --out colours\n  \
+    aquatint sample runs/photos --upscale small.png --out large\n\n\
     --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
     kept, the rest is the other class's default.")]
 pub(super) struct Sample {
@@ -74,6 +82,8 @@ pub(super) struct Sample {
     guidance: GuidanceFlags,
     #[command(flatten)]
     classifier: ClassifierFlags,
+    #[command(flatten)]
+    given: GivenFlags,
 }
 
 /// Pictures in one call. Further ones are drawn with another seed.
@@ -104,7 +114,9 @@ impl Sample {
         self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
         let guidance = Guidance { classifier_scale: self.classifier.scale(), ..self.guidance.guidance()? };
-        let way = self.sampling.way(&model.scheduler, guidance)?;
+        let (strength, resampling) = (self.given.strength(), self.given.resampling()?);
+        let base = ChainOptions { guidance, strength, resampling, ..ChainOptions::default() };
+        let way = self.sampling.way(&model.scheduler, base)?;
         let channels = model.unet.config().in_channels;
         let mut draws = 0;
         if let Way::Chain(chain) = &way {
@@ -114,6 +126,7 @@ impl Sample {
         }
         let shape = [self.count, channels, height, width];
         let guide = self.classifier.read(&model, [height, width])?;
+        let given = self.given.read([height, width, channels])?;
         // A model that knows no classes may still be guided to them.
         let only_guided = guide.is_some() && model.unet.config().classes().is_none();
         let mut request = Request {
@@ -129,6 +142,7 @@ impl Sample {
             step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[draws], shape)).transpose()?,
             ..Request::default()
         };
+        given.request(&mut request);
         let mut device = self.device.open()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
         if let Some(guide) = &guide {
@@ -139,7 +153,8 @@ impl Sample {
         let drawn = match way {
             Way::Chain(chain) => {
                 let sizes = [self.batch, height, width];
-                draw_guided(&model, guide.as_ref(), chain, &mut *device, &self.device, &request, sizes)?
+                let beside = (guide.as_ref(), given.projection);
+                draw_with(&model, beside, chain, &mut *device, &self.device, &request, sizes)?
             }
             Way::Flow(along, tolerance) => {
                 let to_pictures = (Direction::ToPictures, tolerance);
@@ -151,19 +166,25 @@ impl Sample {
             let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
             write_tensors(path, &[tensor], &[])?;
         }
-        let pictures = Pictures::new(&drawn, self.count, [height, width, channels])?;
-        let digits = (self.count - 1).to_string().len().max(4);
-        for index in 0..self.count {
-            pictures.save_png(&self.out.join(format!("{index:0digits$}.png")), index)?;
-        }
-        let sheet = self.out.join("sheet.png");
-        let on_sheet = self.count.min(SHEET);
-        let first = &drawn[..on_sheet * channels * height * width];
-        let first = Pictures::new(first, on_sheet, [height, width, channels])?;
-        save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
-        say!("{} pictures and {}", self.count, sheet.display());
+        write_pictures(&self.out, &drawn, self.count, [height, width, channels])?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Writes pictures into a folder, and a contact sheet of the first.
+pub(super) fn write_pictures(out: &Path, drawn: &[f32], count: usize, shape: [usize; 3]) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(Error::io(out))?;
+    let pictures = Pictures::new(drawn, count, shape)?;
+    let digits = (count - 1).to_string().len().max(4);
+    for index in 0..count {
+        pictures.save_png(&out.join(format!("{index:0digits$}.png")), index)?;
+    }
+    let sheet = out.join("sheet.png");
+    let on_sheet = count.min(SHEET);
+    let first = Pictures::new(&drawn[..on_sheet * shape.iter().product::<usize>()], on_sheet, shape)?;
+    save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
+    say!("{count} pictures and {}", sheet.display());
+    Ok(())
 }
 
 /// The size that was asked for, or the model's own.
@@ -194,13 +215,14 @@ pub(super) fn draw(
     batch: usize,
     [height, width]: [usize; 2],
 ) -> Result<Vec<f32>> {
-    draw_guided(model, None, chain, device, flag, request, [batch, height, width])
+    draw_with(model, (None, None), chain, device, flag, request, [batch, height, width])
 }
 
-/// As [`draw`], guided by a classifier; the sizes are pictures at a time, height and width.
-fn draw_guided(
+/// As [`draw`], guided by a classifier, or with what is known of the pictures; the sizes are pictures at a time, height and
+/// width.
+fn draw_with(
     model: &ModelFolder,
-    classifier: Option<&ClassifierFolder>,
+    (classifier, projection): (Option<&ClassifierFolder>, Option<Projection>),
     chain: Chain,
     device: &mut dyn Device,
     flag: &DeviceFlag,
@@ -217,8 +239,8 @@ fn draw_guided(
     let guide =
         of_guide.as_ref().map(|(folder, weights)| Guide { classifier: &folder.classifier, weights, by_classes });
     let size = [height, width];
-    let record =
-        |batch: usize| Sampler::guided(&model.unet, &weights, chain.clone(), batch, size, step_noise, guide.as_ref());
+    let options = SamplerOptions { step_noise, guide: guide.as_ref(), projection };
+    let record = |batch: usize| Sampler::with(&model.unet, &weights, chain.clone(), batch, size, options);
     let mut sampler = record(batch)?;
     let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
     let each = if both { ", each with and without its class" } else { "" };

@@ -61,21 +61,22 @@ pub(super) enum Way {
 }
 
 impl SamplingFlags {
-    /// The way of the folder's scheduler, or of what the asked for sampler makes of it.
-    pub(super) fn way(&self, scheduler: &SchedulerConfig, guidance: Guidance) -> Result<Way> {
-        if let Some(way) = self.flow(scheduler, guidance)? {
+    /// The way of the folder's scheduler, or of what the asked for sampler makes of it; `base` has what the flags do not say.
+    pub(super) fn way(&self, scheduler: &SchedulerConfig, base: ChainOptions) -> Result<Way> {
+        if let Some(way) = self.flow(scheduler, &base)? {
             return Ok(way);
         }
         let sampler = self.sampler.unwrap_or_else(|| SamplerName::of(scheduler.class));
         if self.eta.is_some() && sampler != SamplerName::Ddim {
             return Err(Error::input(format!("--eta is for ddim, the sampler is {}", sampler.name())));
         }
-        Chain::new(scheduler, self.options(guidance)).map(Way::Chain)
+        Chain::new(scheduler, self.options(base)).map(Way::Chain)
     }
 
     /// The way back to noise.
     pub(super) fn way_back(&self, scheduler: &SchedulerConfig, guidance: Guidance, iterations: usize) -> Result<Way> {
-        if let Some(way) = self.flow(scheduler, guidance)? {
+        let base = ChainOptions { guidance, ..ChainOptions::default() };
+        if let Some(way) = self.flow(scheduler, &base)? {
             return Ok(way);
         }
         let own = if scheduler.process().is_some() { SamplerName::Euler } else { SamplerName::Ddim };
@@ -86,18 +87,34 @@ impl SamplingFlags {
                     "--sampler is {sampler}, pictures of this model are inverted by {own} or rk45"
                 )))
             }
-            _ => Chain::inversion(scheduler, self.options(guidance), iterations).map(Way::Chain),
+            _ => Chain::inversion(scheduler, self.options(base), iterations).map(Way::Chain),
         }
     }
 
     /// The chain that an inversion is the way back of.
     pub(super) fn forth(&self, scheduler: &SchedulerConfig, guidance: Guidance) -> Result<Chain> {
         let own = if scheduler.process().is_some() { SamplerName::Euler } else { SamplerName::Ddim };
-        Chain::new(scheduler, ChainOptions { sampler: Some(own), ..self.options(guidance) })
+        let options = self.options(ChainOptions { guidance, ..ChainOptions::default() });
+        Chain::new(scheduler, ChainOptions { sampler: Some(own), ..options })
+    }
+
+    /// The way of the asked for sampler, or else of the one that inversion is the way back of; without noise in its steps.
+    pub(super) fn way_without_noise(&self, scheduler: &SchedulerConfig, guidance: Guidance) -> Result<Way> {
+        let base = ChainOptions { guidance, ..ChainOptions::default() };
+        let way = match self.sampler {
+            Some(_) => self.way(scheduler, base)?,
+            None => Way::Chain(self.forth(scheduler, guidance)?),
+        };
+        match &way {
+            Way::Chain(chain) if chain.stages().iter().any(|stage| stage.weights.noise != 0.0) => Err(Error::input(
+                "the steps of this sampler draw noise, each picture's its own; expected one without, such as ddim or euler",
+            )),
+            _ => Ok(way),
+        }
     }
 
     /// The flow with adaptive steps, if that is asked for.
-    fn flow(&self, scheduler: &SchedulerConfig, guidance: Guidance) -> Result<Option<Way>> {
+    fn flow(&self, scheduler: &SchedulerConfig, base: &ChainOptions) -> Result<Option<Way>> {
         if self.sampler != Some(SamplerName::Rk45) {
             return match self.tolerance {
                 Some(_) => Err(Error::input("--tolerance is for rk45, expected --sampler rk45 with it")),
@@ -107,8 +124,10 @@ impl SamplingFlags {
         if self.steps.is_some() || self.timesteps.is_some() || self.eta.is_some() || self.s_churn.is_some() {
             return Err(Error::input("rk45 takes steps of its own, without noise; expected --tolerance alone with it"));
         }
-        if guidance != Guidance::default() {
-            return Err(Error::input("rk45 has no guidance; expected another sampler with it"));
+        if *base != ChainOptions::default() {
+            return Err(Error::input(
+                "rk45 goes from noise alone and has no guidance; expected another sampler for pictures that are given",
+            ));
         }
         let tolerance = self.tolerance.unwrap_or(TOLERANCE);
         if !(1e-12..1.0).contains(&tolerance) {
@@ -118,7 +137,7 @@ impl SamplingFlags {
         Ok(Some(Way::Flow(Flow::new(scheduler)?, tolerance)))
     }
 
-    fn options(&self, guidance: Guidance) -> ChainOptions {
+    fn options(&self, base: ChainOptions) -> ChainOptions {
         let none = Churn::default();
         ChainOptions {
             sampler: self.sampler,
@@ -135,7 +154,7 @@ impl SamplingFlags {
             snr: self.snr,
             langevin_epsilon: self.langevin_epsilon,
             diffusers_exact: self.diffusers_exact,
-            guidance,
+            ..base
         }
     }
 }

@@ -20,6 +20,28 @@ impl Dataset {
         };
         Self::from_bytes(path.display().to_string(), shape, pixels, None, Vec::new())
     }
+
+    /// Height and width of a file's picture, as it is to be looked at.
+    ///
+    /// # Errors
+    /// One line naming the file: not found or unreadable.
+    pub fn size_of_picture(path: &Path) -> Result<[usize; 2]> {
+        let decode::Header { width, height, .. } = decode::header(path)?;
+        Ok([height as usize, width as usize])
+    }
+
+    /// The picture of a file alone, of its own size, in 1 or 3 channels.
+    ///
+    /// # Errors
+    /// One line naming the file: not found or unreadable.
+    pub fn open_picture_as_is(path: &Path, channels: usize) -> Result<Self> {
+        let (size, pixels) = match channels {
+            1 => decode::grey(path).map(|picture| (picture.dimensions(), picture.into_raw()))?,
+            _ => decode::colour(path).map(|picture| (picture.dimensions(), picture.into_raw()))?,
+        };
+        let shape = [size.1 as usize, size.0 as usize, if channels == 1 { 1 } else { 3 }];
+        Self::from_bytes(path.display().to_string(), shape, pixels, None, Vec::new())
+    }
 }
 
 fn fitted<P>(

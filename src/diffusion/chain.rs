@@ -14,9 +14,11 @@ use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::DynamicThreshold;
 use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, SamplerStep, Weights};
 
-/// A run of the network, and what is made of its output.
+/// A run of the network, and what is made of its output; or, on the way back to more noise, no run of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stage {
+    /// Whether the network runs.
+    pub asks: bool,
     /// The sampling step that it belongs to, from 0 on.
     pub step: usize,
     /// The number of its noise within the chain, from 0 on. Stages of one number get the same noise.
@@ -32,7 +34,7 @@ pub struct Stage {
 impl Stage {
     /// A step's stage at a point, with the noise of that step.
     pub(super) fn at(point: &Point, step: usize, weights: Weights) -> Self {
-        Self { step, draw: step, timestep: point.told, level: point.level(), weights }
+        Self { asks: true, step, draw: step, timestep: point.told, level: point.level(), weights }
     }
 }
 
@@ -47,6 +49,7 @@ pub struct Chain {
     pub(super) threshold: Option<DynamicThreshold>,
     pub(super) learned_variances: Option<bool>,
     pub(super) guidance: Guidance,
+    pub(super) begins_with_pictures: bool,
 }
 
 /// What a sampler makes of a schedule: its stages, and the standard deviation of x at the beginning.
@@ -176,10 +179,24 @@ impl Chain {
         self.draws
     }
 
+    /// Signal and noise of x after every stage; none within a step of several, where x is not yet what the step makes of it.
+    pub fn levels_after(&self) -> Vec<Option<[f64; 2]>> {
+        let ends = |stage: &Stage, next: &Stage| {
+            (self.kernel.history == 0 || next.step != stage.step || !next.asks).then_some(next.level)
+        };
+        let inner = self.stages.windows(2).map(|pair| ends(&pair[0], &pair[1]));
+        inner.chain([Some(Point::PICTURE.level())]).collect()
+    }
+
     /// What x is multiplied by at the beginning, as standard normal noise: diffusers' `init_noise_sigma`, in the scale
     /// that the network takes.
     pub fn initial_deviation(&self) -> f64 {
         self.initial_deviation
+    }
+
+    /// Whether it is the last part of a chain, which begins with pictures and the noise of its first level.
+    pub fn begins_with_pictures(&self) -> bool {
+        self.begins_with_pictures
     }
 
     /// What all its stages have in common.
@@ -246,8 +263,27 @@ impl Plan<'_> {
         if kernel.clipping != Clipping::None && !self.options.diffusers_exact {
             Guidance::agree_with_clipping(&mut stages);
         }
+        let of_steps_before =
+            matches!(self.sampler, SamplerName::DpmSolver | SamplerName::DpmSolverSde | SamplerName::UniPc);
+        if self.options.resampling.times > 1 && of_steps_before && kernel.history > 0 {
+            let sampler = self.sampler.name();
+            return Err(Error::input(format!(
+                "{sampler} goes on from the steps before, of which none may be taken again; expected another sampler"
+            )));
+        }
+        let begins_with_pictures = self.options.strength.is_some();
+        let stages = self.options.resampling.apply(stages)?;
         let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
-        Ok(Chain { stages, draws, initial_deviation, kernel, threshold, learned_variances: None, guidance })
+        Ok(Chain {
+            stages,
+            draws,
+            initial_deviation,
+            kernel,
+            threshold,
+            learned_variances: None,
+            guidance,
+            begins_with_pictures,
+        })
     }
 
     /// Why a stage has no finite weights.

@@ -2,7 +2,7 @@
 
 use super::sigmas::{Sigmas, karras};
 use super::timestep_choice::Timesteps;
-use super::{Chain, Guidance, NoiseSchedule, SamplerName, SchedulerConfig, TimestepSpacing};
+use super::{Chain, Guidance, NoiseSchedule, Resampling, SamplerName, SchedulerConfig, TimestepSpacing};
 use crate::error::{Error, Result};
 
 /// Steps of the samplers that need few.
@@ -42,6 +42,11 @@ pub struct ChainOptions {
     pub diffusers_exact: bool,
     /// How the class of a picture counts, for a conditional network.
     pub guidance: Guidance,
+    /// The part of the steps, more than 0 and up to 1, that is taken from given pictures, with as much noise as there is
+    /// where that part begins (SDEdit, Meng et al. 2022); all, from noise alone, if not given.
+    pub strength: Option<f64>,
+    /// How often parts of the chain are taken.
+    pub resampling: Resampling,
 }
 
 /// Noise that is added before a step, which begins at the level that this makes (Karras et al. 2022, algorithm 2).
@@ -74,6 +79,10 @@ impl ChainOptions {
         if self.eta > 0.0 && sampler != SamplerName::Ddim {
             return wrong(format!("eta is {}, {name} has none, only ddim has", self.eta));
         }
+        if let Some(strength) = self.strength.filter(|strength| !(*strength > 0.0 && *strength <= 1.0)) {
+            return wrong(format!("strength is {strength}, expected more than 0 and at most 1"));
+        }
+        self.resampling.check()?;
         let churn = self.churn;
         let allowed =
             churn.amount >= 0.0 && churn.amount.is_finite() && churn.least >= 0.0 && churn.most >= churn.least;

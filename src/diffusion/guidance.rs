@@ -31,6 +31,8 @@ impl Default for Guidance {
 /// The runs of the network that a stage takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passes {
+    /// None: the stage only adds noise.
+    None,
     /// With the pictures' classes.
     Conditional,
     /// Without a class.
@@ -43,6 +45,7 @@ impl Stage {
     /// What its guidance takes.
     pub fn passes(&self) -> Passes {
         match self.weights.guidance {
+            _ if !self.asks => Passes::None,
             0.0 => Passes::Unconditional,
             1.0 => Passes::Conditional,
             _ => Passes::Both,

@@ -66,10 +66,10 @@ impl Plan<'_> {
     /// The points of the chain's steps, the noisiest first: those of the timesteps, of the process's times, or of a ladder
     /// of noise levels.
     pub(super) fn points(&self) -> Result<Vec<Point>> {
-        match self.config.process() {
+        self.begun(match self.config.process() {
             Some(process) => self.continuous_points(process),
             None => self.discrete_points(),
-        }
+        }?)
     }
 
     /// What a chain of these ends with.

@@ -1,14 +1,16 @@
 //! Drawing pictures: a chain's stages on a device, each the network and one fused update.
 
 use super::classifier_guidance::Pull;
-use super::{Aim, Chain, Guide, Passes};
+use super::known::KnownPart;
+use super::{Aim, Chain, Guide, Known, Passes};
 use crate::device::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::dynamic_threshold;
 use crate::kernels::guidance_rescale::guidance_rescale;
+use crate::kernels::known_part::Projection;
 use crate::kernels::random::{Purpose, normal_noise};
 use crate::kernels::repeat::repeat;
-use crate::kernels::sampler_step::{COLUMNS, Operands, sampler_step};
+use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, Operands, SamplerStep, sampler_step};
 use crate::nn::{Network, Recompute, UNet, UNetConfig};
 use crate::plan::{Memory, Plan, Recorder, Step, Storage};
 
@@ -30,6 +32,11 @@ pub struct Request {
     pub step_noise: Option<Vec<f32>>,
     /// What a classifier that guides draws pictures towards.
     pub aim: Option<Aim>,
+    /// Pictures, NHWC in [-1, 1], that the chain begins with, with the noise of the level where it does; from noise alone if
+    /// not given. For chains of a [`strength`](super::ChainOptions::strength).
+    pub begin: Option<Vec<f32>>,
+    /// What is known of the pictures, for a sampler that has a [projection](SamplerOptions::projection) to it.
+    pub known: Option<Known>,
 }
 
 impl Request {
@@ -60,12 +67,24 @@ impl Request {
 }
 
 /// Where the noise of a sampler's steps is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StepNoise {
     /// Drawn where it is used, by the seed, the picture and the step.
+    #[default]
     Drawn,
     /// The request's.
     Given,
+}
+
+/// What a sampler may have beside a network and a chain.
+#[derive(Clone, Copy, Default)]
+pub struct SamplerOptions<'a> {
+    /// Where the noise of its steps is from.
+    pub step_noise: StepNoise,
+    /// A classifier of the model's noise that guides it.
+    pub guide: Option<&'a Guide<'a>>,
+    /// What is known of the pictures.
+    pub projection: Option<Projection>,
 }
 
 /// Draws batches of pictures with a network's weights.
@@ -80,6 +99,7 @@ pub struct Sampler {
     table: Storage,
     step_noise: Option<Storage>,
     pull: Option<Pull>,
+    known: Option<KnownPart>,
     loaded: Option<Loaded>,
 }
 
@@ -96,6 +116,8 @@ struct Plans {
     single: Option<Plan>,
     /// A stage of both.
     both: Option<Plan>,
+    /// A stage of none.
+    none: Option<Plan>,
 }
 
 #[derive(Clone, Copy)]
@@ -103,6 +125,8 @@ struct Loaded {
     noise: PlanId,
     single: Option<PlanId>,
     both: Option<PlanId>,
+    none: Option<PlanId>,
+    known: Option<PlanId>,
 }
 
 /// What the recordings of stages share.
@@ -162,8 +186,21 @@ impl Shared<'_> {
         sampler_step(
             &mut r,
             chain.kernel(),
-            Operands { table, output, factors, gradient, thresholds, noise, kept, x },
+            Operands { table, output: Some(output), factors, gradient, thresholds, noise, kept, x },
         )?;
+        Ok(r.finish())
+    }
+
+    /// A stage without the network.
+    fn record_none(&self) -> Result<Plan> {
+        let mut r = Recorder::new();
+        let table = r.input(self.table, &[self.chain.stages().len(), COLUMNS]);
+        let x = r.input(self.x, &self.shape);
+        let noise = self.given.map(|given| r.input(given, &self.shape));
+        let plain = SamplerStep { clipping: Clipping::None, deviation: Deviation::Fixed, history: 0 };
+        let none =
+            Operands { table, output: None, factors: None, gradient: None, thresholds: None, noise, kept: None, x };
+        sampler_step(&mut r, plain, none)?;
         Ok(r.finish())
     }
 }
@@ -181,24 +218,25 @@ impl Sampler {
         size: [usize; 2],
         step_noise: StepNoise,
     ) -> Result<Self> {
-        Self::guided(unet, weights, chain, batch, size, step_noise, None)
+        Self::with(unet, weights, chain, batch, size, SamplerOptions { step_noise, ..SamplerOptions::default() })
     }
 
-    /// As [`new`](Self::new), guided by a classifier of the model's noise.
+    /// As [`new`](Self::new), with what the options say.
     ///
     /// # Errors
-    /// As [`new`](Self::new); if the classifier is for other pictures, or not there where the chain counts on it.
-    pub fn guided(
+    /// As [`new`](Self::new); if the classifier is for other pictures, or not there where the chain counts on it, or what is
+    /// known cannot be of such pictures.
+    pub fn with(
         unet: &UNet,
         weights: &Storage,
         chain: Chain,
         batch: usize,
         [height, width]: [usize; 2],
-        step_noise: StepNoise,
-        guide: Option<&Guide>,
+        options: SamplerOptions,
     ) -> Result<Self> {
         let config = unet.config();
         let scale = chain.guidance().classifier_scale;
+        let SamplerOptions { step_noise, guide, projection } = options;
         if scale > 0.0 && guide.is_none() {
             return Err(Error::input(format!("classifier scale is {scale}, but there is no classifier")));
         }
@@ -212,8 +250,9 @@ impl Sampler {
         config.check_timesteps(&timesteps, "the sampler")?;
         let shape = [batch, height, width, config.in_channels];
         let len = shape.iter().product();
-        let takes = |both: bool| chain.stages().iter().any(|stage| (stage.passes() == Passes::Both) == both);
-        let told = if takes(true) { 2 * batch } else { batch };
+        let takes = |wanted: &[Passes]| chain.stages().iter().any(|stage| wanted.contains(&stage.passes()));
+        let (single, both) = (takes(&[Passes::Conditional, Passes::Unconditional]), takes(&[Passes::Both]));
+        let told = if both { 2 * batch } else { batch };
         let told = Told { timesteps: Storage::f32("timesteps", told), labels: Storage::u32("labels", told) };
         let x = Storage::f32("pictures", len);
         let table = Storage::f32("sampler's table", chain.stages().len() * COLUMNS);
@@ -237,10 +276,12 @@ impl Sampler {
             given: given.as_ref(),
             guide: guide.zip(pull.as_ref()),
         };
-        let record = |passes: usize| takes(passes == 2).then(|| shared.record(passes)).transpose();
-        let plans = Plans { noise, single: record(1)?, both: record(2)? };
+        let record = |wanted: bool, passes: usize| wanted.then(|| shared.record(passes)).transpose();
+        let none = takes(&[Passes::None]).then(|| shared.record_none()).transpose()?;
+        let plans = Plans { noise, single: record(single, 1)?, both: record(both, 2)?, none };
+        let known = projection.map(|projection| KnownPart::new(projection, &chain, &x, shape)).transpose()?;
         let network = config.clone();
-        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise: given, pull, loaded: None })
+        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise: given, pull, known, loaded: None })
     }
 
     /// What its stages need.
@@ -302,8 +343,10 @@ impl Sampler {
         };
         let mut load_all = || {
             let mut load_any = |plan: &Option<Plan>| plan.as_ref().map(|plan| load(device, plan)).transpose();
-            let (single, both) = (load_any(&self.plans.single)?, load_any(&self.plans.both)?);
-            Ok(Loaded { noise: load(device, &self.plans.noise)?, single, both })
+            let Plans { single, both, none, .. } = &self.plans;
+            let [single, both, none] = [load_any(single)?, load_any(both)?, load_any(none)?];
+            let known = self.known.as_ref().map(|known| load(device, &known.plan)).transpose()?;
+            Ok(Loaded { noise: load(device, &self.plans.noise)?, single, both, none, known })
         };
         match load_all() {
             Ok(all) => self.loaded = Some(all),
@@ -311,6 +354,9 @@ impl Sampler {
                 loaded.into_iter().for_each(|id| device.unload(id));
                 return Err(error);
             }
+        }
+        if let Some(known) = &self.known {
+            known.upload_levels(device)?;
         }
         device.upload(&self.table, 0, &self.chain.table())
     }
@@ -347,11 +393,18 @@ impl Sampler {
         };
         fits("initial noise", &request.initial_noise, 1)?;
         fits("steps' noise", &request.step_noise, draws)?;
+        fits("pictures to begin with", &request.begin, 1)?;
+        if request.begin.is_some() != self.chain.begins_with_pictures() {
+            return Err(Error::input("pictures to begin with and a strength are expected together, or neither"));
+        }
         if request.step_noise.is_some() != self.step_noise.is_some() {
             return Err(Error::input("the steps' noise was given to a sampler that draws it, or the other way round"));
         }
         if let Some(pull) = &self.pull {
             pull.check(request.aim.as_ref(), request.count)?;
+        }
+        if let Some(known) = &self.known {
+            known.check(request.known.as_ref(), request.count)?;
         }
         self.load(device)?;
         let Some(loaded) = self.loaded else { return Err(Error::Device("the sampler is not loaded".into())) };
@@ -371,15 +424,25 @@ impl Sampler {
                 }
                 None => device.run(loaded.noise, &step)?,
             }
+            if let Some(pictures) = &request.begin {
+                self.begin(device, &pictures[first * picture..][..wanted * picture])?;
+            }
             if let (Some(pull), Some(aim)) = (&self.pull, &request.aim) {
                 pull.upload(device, aim, first, wanted)?;
+            }
+            if let (Some(part), Some(known)) = (&self.known, &request.known) {
+                part.upload(device, known, first, wanted)?;
             }
             for (row, stage) in self.chain.stages().iter().enumerate() {
                 device.upload(&self.told.timesteps, 0, &vec![stage.timestep as f32; self.told.timesteps.len()])?;
                 if let Some(labels) = &labels {
                     self.tell_classes(device, stage.passes(), &labels[first..first + wanted])?;
                 }
-                let plan = if stage.passes() == Passes::Both { loaded.both } else { loaded.single };
+                let plan = match stage.passes() {
+                    Passes::None => loaded.none,
+                    Passes::Both => loaded.both,
+                    Passes::Conditional | Passes::Unconditional => loaded.single,
+                };
                 let plan = plan.ok_or_else(|| Error::Device("a stage that was not recorded".into()))?;
                 if let (Some(storage), Some(noise)) = (&self.step_noise, &request.step_noise) {
                     let noise = &noise[(stage.draw * request.count + first) * picture..][..wanted * picture];
@@ -387,7 +450,13 @@ impl Sampler {
                 }
                 // In ancestral sampling on all timesteps, these are the numbers of the timesteps.
                 let sampler_noise = (draws - 1 - stage.draw) as u32;
-                device.run(plan, &Step { sampler_row: row as u32, sampler_noise, ..step })?;
+                let step = Step { sampler_row: row as u32, sampler_noise, ..step };
+                device.run(plan, &step)?;
+                if let (Some(part), Some(known)) = (&self.known, loaded.known)
+                    && part.follows(row)
+                {
+                    device.run(known, &step)?;
+                }
                 let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());
                 watch(number, row + 1, &mut look)?;
             }
@@ -400,14 +469,25 @@ impl Sampler {
         Ok(pictures)
     }
 
+    /// Puts these pictures, with the noise of the chain's first level, in the place of x_T, which is noise alone.
+    fn begin(&self, device: &mut dyn Device, pictures: &[f32]) -> Result<()> {
+        let Some(&[signal, noise]) = self.chain.stages().first().map(|stage| &stage.level) else { return Ok(()) };
+        let share = (noise / self.chain.initial_deviation()) as f32;
+        let mut x = device.download(&self.x)?;
+        for (x, picture) in x.iter_mut().zip(pictures) {
+            *x = signal as f32 * picture + share * *x;
+        }
+        device.upload(&self.x, 0, &x[..pictures.len()])
+    }
+
     /// Uploads a batch's classes as a stage takes them.
     fn tell_classes(&self, device: &mut dyn Device, passes: Passes, labels: &[u32]) -> Result<()> {
-        if passes != Passes::Unconditional {
+        if !matches!(passes, Passes::Unconditional | Passes::None) {
             device.upload_integers(&self.told.labels, 0, labels)?;
         }
         let none = vec![self.network.unconditional_class.unwrap_or(0) as u32; self.batch];
         match passes {
-            Passes::Conditional => Ok(()),
+            Passes::Conditional | Passes::None => Ok(()),
             Passes::Unconditional => device.upload_integers(&self.told.labels, 0, &none),
             Passes::Both => device.upload_integers(&self.told.labels, self.batch, &none),
         }

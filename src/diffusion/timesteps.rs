@@ -4,11 +4,14 @@ use super::TimestepSpacing;
 use super::chain::Plan;
 use crate::error::{Error, Result};
 
+/// So much less than a whole number is one: 0.7 x 10 steps are 7.
+const ROUNDING: f64 = 1e-9;
+
 impl Plan<'_> {
     /// Timesteps for ancestral sampling and DDIM: whole numbers that the schedule has.
     pub(super) fn whole_timesteps(&self) -> Result<Vec<usize>> {
         if let Some(list) = &self.list {
-            return Ok(list.clone());
+            return self.begun(list.clone());
         }
         let all = self.config.num_train_timesteps;
         let list = match self.config.timestep_spacing {
@@ -24,8 +27,23 @@ impl Plan<'_> {
                     all - 1
                 )))
             }
-            _ => Ok(list.into_iter().map(|t| t as usize).collect()),
+            _ => self.begun(list.into_iter().map(|t| t as usize).collect()),
         }
+    }
+
+    /// What a chain that begins with pictures takes of all steps, the noisiest first: the last ones, as many as its strength
+    /// says.
+    pub(super) fn begun<T>(&self, mut steps: Vec<T>) -> Result<Vec<T>> {
+        let Some(strength) = self.options.strength else { return Ok(steps) };
+        let all = steps.len();
+        let taken = (strength * all as f64 + ROUNDING) as usize;
+        if taken == 0 {
+            let least = 1.0 / all as f64;
+            return Err(Error::input(format!(
+                "strength {strength} of {all} steps leaves none, expected at least {least:.3}, or more steps"
+            )));
+        }
+        Ok(steps.split_off(all - taken.min(all)))
     }
 
     /// Timesteps for Euler's and Heun's methods, in singles as diffusers has them: they can lie between whole numbers.

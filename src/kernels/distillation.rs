@@ -245,7 +245,8 @@ impl Lesson {
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn target(&self, r: &mut Recorder, [x0, after]: [Value; 2], output: Value) -> Result<Value> {
         let sizes = self.sizes(r, &[x0, after, output])?;
-        let target = r.f32(&r.shape(self.x).to_vec());
+        let shape = r.shape(self.x).to_vec();
+        let target = r.f32(&shape);
         r.call(Target(sizes), &[self.table, self.levels, self.x, x0, after, output, target]);
         Ok(target)
     }

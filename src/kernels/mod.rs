@@ -53,6 +53,7 @@ registry! {
     group_norm,
     guidance_rescale,
     integers,
+    known_part,
     levels,
     linear,
     loss_record,

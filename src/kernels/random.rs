@@ -37,6 +37,8 @@ pub enum Purpose {
     Direction = 23,
     /// The direction in which a training batch's score is looked at.
     TrainingDirection = 24,
+    /// The noise of what is known of a picture that is drawn.
+    KnownNoise = 25,
     /// Whether a picture of a training batch loses its class.
     ClassDropout = 30,
 }

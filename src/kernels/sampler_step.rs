@@ -88,8 +88,9 @@ pub struct Operands {
     /// Rows of [`Weights`]; the step block's `sampler_row` says which.
     pub table: Value,
     /// The network's output: as many channels as x, or twice as many, of which the second half says the variances. Of as
-    /// many pictures as x, or, for guidance, of twice as many: first what it says with a class, then without.
-    pub output: Value,
+    /// many pictures as x, or, for guidance, of twice as many: first what it says with a class, then without. A stage
+    /// without the network has none, and sums as if it were 0.
+    pub output: Option<Value>,
     /// `[pictures]`, where guidance is rescaled: [`guidance_rescale`](super::guidance_rescale)'s.
     pub factors: Option<Value>,
     /// What guides, where something does: a gradient in x, such as a classifier's log p(y | x).
@@ -108,6 +109,7 @@ pub struct Operands {
 struct Stage {
     sizes: Sizes,
     step: SamplerStep,
+    predicted: bool,
     noise_given: bool,
     rescaled: bool,
     pulled: bool,
@@ -173,7 +175,10 @@ impl<T: Real> Twin<T> for Stage {
         for i in 0..x.len() {
             let picture = i / sizes.elements;
             let before = x[i];
-            let mut out = sizes.prediction(output, i, w[13]) * if self.rescaled { factors[picture] } else { T::one() };
+            let mut out = if self.predicted { sizes.prediction(output, i, w[13]) } else { T::zero() };
+            if self.rescaled {
+                out *= factors[picture];
+            }
             if self.pulled {
                 out += w[14] * gradient[i];
             }
@@ -239,7 +244,8 @@ impl Kernel for Stage {
             Clipping::Threshold => (1, f32::INFINITY),
         };
         let rest = [history as u32, thresholding, range.to_bits(), deviation as u32, self.noise_given.into()];
-        [&self.sizes.parameters()[..], &rest, &[self.rescaled.into(), self.pulled.into()]].concat()
+        let operands = [self.rescaled, self.pulled, self.predicted].map(u32::from);
+        [&self.sizes.parameters()[..], &rest, &operands].concat()
     }
     fn bindings(&self) -> Vec<Binding> {
         let Sizes { pictures, rows, .. } = self.sizes;
@@ -250,7 +256,7 @@ impl Kernel for Stage {
         let for_all = |wanted: bool| if wanted { Binding::read(len) } else { table };
         let (given, gradient) = (for_all(self.noise_given), for_all(self.pulled));
         let kept = Binding::update((self.step.history * len).max(1));
-        let output = Binding::read(self.sizes.output_len());
+        let output = if self.predicted { Binding::read(self.sizes.output_len()) } else { table };
         vec![table, output, factors, thresholds, given, gradient, kept, Binding::update(len)]
     }
     fn groups(&self) -> usize {
@@ -284,7 +290,7 @@ pub(super) fn sizes(op: &'static str, r: &Recorder, table: Value, output: Value,
 /// [`Shape`](Error::Shape) if the sizes do not fit together.
 pub fn sampler_step(r: &mut Recorder, step: SamplerStep, operands: Operands) -> Result<()> {
     let Operands { table, output, factors, gradient, thresholds, noise, kept, x } = operands;
-    let sizes = sizes("sampler_step", r, table, output, x)?;
+    let sizes = sizes("sampler_step", r, table, output.unwrap_or(x), x)?;
     let wrong = |message: &str| Err(Error::Shape { op: "sampler_step", message: message.into() });
     if step.deviation != Deviation::Fixed && sizes.output_channels != 2 * sizes.channels {
         return wrong("learned variances need twice as many output channels as the pictures have");
@@ -307,10 +313,10 @@ pub fn sampler_step(r: &mut Recorder, step: SamplerStep, operands: Operands) -> 
         Some(kept) => kept,
         None => r.f32(&[1]),
     };
-    let [noise_given, rescaled, pulled] = [noise, factors, gradient].map(|value| value.is_some());
-    let kernel = Stage { sizes, step, noise_given, rescaled, pulled };
-    let [factors, thresholds, noise, gradient] =
-        [factors, thresholds, noise, gradient].map(|value| value.unwrap_or(table));
+    let [predicted, noise_given, rescaled, pulled] = [output, noise, factors, gradient].map(|value| value.is_some());
+    let kernel = Stage { sizes, step, predicted, noise_given, rescaled, pulled };
+    let [output, factors, thresholds, noise, gradient] =
+        [output, factors, thresholds, noise, gradient].map(|value| value.unwrap_or(table));
     r.call(kernel, &[table, output, factors, thresholds, noise, gradient, kept, x]);
     Ok(())
 }
@@ -323,17 +329,18 @@ pub(super) fn at_row(row: u32) -> Step {
 /// What a case's output is of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Guided {
+    Unasked,
     Pass,
     Both,
     Rescaled,
 }
 
-/// Every way of clipping, learned variances, histories of 0 to 2, given and drawn noise and none, one pass and two with and
-/// without rescaling, with a gradient and without, odd sizes.
+/// Every way of clipping, learned variances, histories of 0 to 2, given and drawn noise and none, no pass of the network,
+/// one, and two with and without rescaling, with a gradient and without, odd sizes.
 pub(super) fn cases() -> Vec<Case> {
     use Clipping::{None as Free, Range, Threshold};
     use Deviation::{Fixed, Learned, LearnedRange};
-    use Guided::{Both, Pass, Rescaled};
+    use Guided::{Both, Pass, Rescaled, Unasked};
     // Predictions of the noise, of x_0, of v; all that there is; no noise.
     let [full, row] = [0.3, 0.0].map(|noise| Weights {
         x0_of: [1.6, -1.2],
@@ -376,10 +383,12 @@ pub(super) fn cases() -> Vec<Case> {
         (Free, LearnedRange, 0, false, 2, Pass, true),
         (Range(1.0), Learned, 2, true, 4, Rescaled, true),
         (Threshold, Fixed, 0, true, 2, Both, true),
+        (Free, Fixed, 0, false, 1, Unasked, false),
+        (Free, Fixed, 1, true, 2, Unasked, false),
     ] {
         let step = SamplerStep { clipping, deviation, history };
         for shape in [[3, 3, 5, 3], [2, 24, 25, 1]] {
-            let passes = if guidance == Pass { 1 } else { 2 };
+            let passes = if matches!(guidance, Pass | Unasked) { 1 } else { 2 };
             let source = if noise_given { "given" } else { "drawn" };
             let name = format!(
                 "sampler_step/{clipping:?} {deviation:?} {history} kept, row {row} {source} {guidance:?} {}{}",
@@ -405,7 +414,7 @@ pub(super) fn cases() -> Vec<Case> {
                         let kept = (history > 0).then_some(v[4]);
                         let operands = Operands {
                             table: v[0],
-                            output: v[1],
+                            output: (guidance != Unasked).then_some(v[1]),
                             factors: (guidance == Rescaled).then_some(v[6]),
                             gradient: pulled.then_some(v[7]),
                             thresholds: (clipping == Threshold).then_some(v[2]),

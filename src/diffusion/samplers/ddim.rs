@@ -28,7 +28,7 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
         let [x0, [noise_of_x, noise_of_output]] = plan.predictions(level.signal.sqrt(), level.noise.sqrt());
         let x_of = [towards_x * noise_of_x, level.signal_after.sqrt(), towards_x * noise_of_output];
         let weights = Weights { x0_of: x0, x_of, noise: deviation, ..Weights::default() };
-        Stage { step, draw: step, timestep: t as f64, level: level.before(), weights }
+        Stage { asks: true, step, draw: step, timestep: t as f64, level: level.before(), weights }
     };
     Ok(Stages::new(timesteps.iter().enumerate().map(stage).collect()))
 }

@@ -52,7 +52,7 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
                 }
             };
         }
-        Stage { step, draw: step, timestep: t as f64, level: level.before(), weights }
+        Stage { asks: true, step, draw: step, timestep: t as f64, level: level.before(), weights }
     };
     Ok(Stages::new(timesteps.iter().enumerate().map(stage).collect()))
 }

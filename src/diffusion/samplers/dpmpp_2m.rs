@@ -44,7 +44,7 @@ fn discrete_points(plan: &Plan) -> Result<Vec<Point>> {
             Ladder { sigmas: timesteps.iter().map(|&t| levels.at(t)).collect(), timesteps }
         }
     };
-    Ok(sigmas.iter().zip(timesteps).map(|(&sigma, told)| Point::discrete(plan, sigma, told)).collect())
+    plan.begun(sigmas.iter().zip(timesteps).map(|(&sigma, told)| Point::discrete(plan, sigma, told)).collect())
 }
 
 /// Levels that differ by less, relative, are the same but for rounding.

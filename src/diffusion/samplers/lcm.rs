@@ -55,7 +55,7 @@ pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
             noise: noise_after,
             ..Weights::default()
         };
-        Stage { step, draw: step, timestep: t as f64, level, weights }
+        Stage { asks: true, step, draw: step, timestep: t as f64, level, weights }
     };
     Ok(Stages::new(timesteps.iter().enumerate().map(stage).collect()))
 }

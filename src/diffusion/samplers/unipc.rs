@@ -35,7 +35,7 @@ fn discrete_points(plan: &Plan) -> Result<Vec<Point>> {
             Ladder { sigmas: timesteps.iter().map(|&t| levels.at(t)).collect(), timesteps }
         }
     };
-    Ok(sigmas.iter().zip(timesteps).map(|(&sigma, told)| Point::discrete(plan, sigma, told)).collect())
+    plan.begun(sigmas.iter().zip(timesteps).map(|(&sigma, told)| Point::discrete(plan, sigma, told)).collect())
 }
 
 impl Plan<'_> {

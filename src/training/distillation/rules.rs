@@ -99,7 +99,7 @@ pub(super) fn check(config: &RunConfig, table: &DistillationTable) -> Result<()>
         }
     }
     let schedule = NoiseSchedule::new(&config.scheduler);
-    match schedule.alphas_cumprod[..all - 1].iter().any(|&signal| signal == 0.0) {
+    match schedule.alphas_cumprod[..all - 1].contains(&0.0) {
         true => wrong("the noise has pure noise before the last timestep, expected betas below 1".into()),
         false => Ok(()),
     }
