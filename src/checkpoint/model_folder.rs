@@ -94,6 +94,18 @@ impl ModelFolder {
         Ok(Self { unet, scheduler, weights })
     }
 
+    /// Leaves out what the network says of variances, where it does.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if that cannot be cut from the network.
+    pub fn drop_variances(&mut self) -> Result<()> {
+        let config = self.unet.config();
+        if config.out_channels == 2 * config.in_channels {
+            (self.unet, self.weights) = self.unet.with_half_the_outputs(&self.weights)?;
+        }
+        Ok(())
+    }
+
     /// Where diffusers' pipelines cannot draw with the scheduler, and another class has the same noise, takes the [`SchedulerClass::Ddpm`] of the same noise
     /// instead; the class that it was.
     ///

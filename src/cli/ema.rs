@@ -62,7 +62,7 @@ impl Ema {
             (None, None) => return Err(Error::input("--out takes --decay or --sigma-rel, found neither")),
         };
         let unet = state.config.network()?.unet()?.clone();
-        let model = ModelFolder { unet, scheduler: state.config.scheduler.clone(), weights };
+        let model = ModelFolder { unet, scheduler: state.config.drawing_scheduler()?, weights };
         model.write_as(out, self.dtype)?;
         say!("{}: {what} after {} steps", out.display(), state.step);
         note_for_diffusers(&model.scheduler);

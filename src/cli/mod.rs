@@ -1,5 +1,5 @@
-//! The command line: `aquatint demo`, `train`, `train-classifier`, `sample`, `interpolate`, `invert`, `predict`, `convert`,
-//! `ema`, `eval`, `judge`, `info`, `schedule`, `devices`, `check`, `bench`.
+//! The command line: `aquatint demo`, `train`, `train-classifier`, `distill`, `sample`, `interpolate`, `invert`, `predict`,
+//! `convert`, `ema`, `eval`, `judge`, `info`, `schedule`, `devices`, `check`, `bench`.
 
 mod bench;
 mod bound_table;
@@ -10,6 +10,7 @@ mod convert;
 mod demo;
 mod device;
 mod devices;
+mod distill;
 mod drawer;
 mod ema;
 mod eval;
@@ -58,6 +59,7 @@ enum Command {
     Demo(demo::Demo),
     Train(train::Train),
     TrainClassifier(train_classifier::TrainClassifier),
+    Distill(distill::Distill),
     Sample(Box<sample::Sample>),
     Interpolate(interpolate::Interpolate),
     Invert(invert::Invert),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Train(train) => train.run(),
         Command::TrainClassifier(train) => train.run(),
+        Command::Distill(distill) => distill.run(),
         Command::Sample(sample) => sample.run(),
         Command::Interpolate(interpolate) => interpolate.run(),
         Command::Invert(invert) => invert.run(),

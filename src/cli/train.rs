@@ -126,7 +126,7 @@ impl Train {
     /// The configuration that the file and the flags describe, the flags laid over the file.
     fn tables(&self) -> Result<Tables> {
         let mut tables = read_tables(self.config.as_deref(), &TrainingConfig::default())?;
-        refuse_classifier(&tables.training)?;
+        refuse_others(&tables.training)?;
         let t = &mut tables.training;
         if let Some(data) = &self.data {
             t.dataset.clone_from(data);
@@ -268,6 +268,12 @@ impl Train {
                 "{folder}: the run trains a classifier; `aquatint train-classifier --resume` continues it"
             )));
         }
+        if state.config.training.distillation.is_some() {
+            let folder = folder.display();
+            return Err(Error::input(format!(
+                "{folder}: the run is a stage of distillation; the same `aquatint distill` again continues it"
+            )));
+        }
         self.check_flags(&state.config)?;
         if self.suggest_batch {
             state.config.training.cut_for_noise_scale()?;
@@ -355,9 +361,15 @@ pub(super) fn read_tables(path: Option<&Path>, defaults: &TrainingConfig) -> Res
     Tables::parse_over(&text, &path.display().to_string(), defaults)
 }
 
-fn refuse_classifier(t: &TrainingConfig) -> Result<()> {
-    match t.classifier {
-        Some(_) => Err(Error::input("[training.classifier] is given, which is for `aquatint train-classifier`")),
+fn refuse_others(t: &TrainingConfig) -> Result<()> {
+    let others = [
+        (t.classifier.is_some(), "classifier", "train-classifier"),
+        (t.distillation.is_some(), "distillation", "distill"),
+    ];
+    match others.into_iter().find(|(given, ..)| *given) {
+        Some((_, table, command)) => {
+            Err(Error::input(format!("[training.{table}] is given, which is for `aquatint {command}`")))
+        }
         None => Ok(()),
     }
 }

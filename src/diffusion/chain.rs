@@ -4,7 +4,7 @@ use super::chain_options::{ChainOptions, Churn, MOST_CORRECTOR_STEPS};
 use super::classifier_guidance;
 use super::point::Point;
 use super::samplers::{
-    ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, predictor_corrector, reverse_sde, unipc,
+    ddim, ddim_inversion, ddpm, dpmpp_2m, euler, heun, langevin, lcm, predictor_corrector, reverse_sde, unipc,
 };
 use super::{
     Guidance, NoiseSchedule, PredictionType, SamplerName, SchedulerClass, SchedulerConfig, TimestepSpacing,
@@ -98,6 +98,7 @@ impl Chain {
             SamplerName::StochasticHeun => reverse_sde::stochastic_heun(&plan),
             SamplerName::PredictorCorrector => predictor_corrector::stages(&plan),
             SamplerName::Langevin => langevin::stages(&plan),
+            SamplerName::Lcm => lcm::stages(&plan),
             SamplerName::Rk45 => {
                 Err(Error::input("rk45 has no chain: every picture takes steps of its own, which follow_flow takes"))
             }

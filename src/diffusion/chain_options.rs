@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 const FEW_STEPS: usize = 50;
 /// Steps of those that need many, in continuous time, which has no number of its own.
 const MANY_STEPS: usize = 200;
+/// Steps of consistency models (Luo et al. 2023).
+const CONSISTENT_STEPS: usize = 4;
 /// Levels of annealed Langevin dynamics where the network knows all (Song & Ermon 2019).
 const LANGEVIN_LEVELS: usize = 10;
 /// Langevin steps at one level; more are a mistake.
@@ -19,8 +21,8 @@ pub(super) const MOST_CORRECTOR_STEPS: usize = 10_000;
 pub struct ChainOptions {
     /// The sampler; that of the configuration's class if not given.
     pub sampler: Option<SamplerName>,
-    /// Sampling steps; if not given, all timesteps for ancestral sampling and the reverse SDE and at most 50 for the rest,
-    /// fewer where [`Chain::steps_within`] says so.
+    /// Sampling steps; if not given, the configuration's `num_inference_steps`, or else all timesteps for ancestral sampling
+    /// and the reverse SDE and at most 50 for the rest, fewer where [`Chain::steps_within`] says so.
     pub steps: Option<usize>,
     /// Which timesteps; as the configuration has them if not given.
     pub timesteps: Option<Timesteps>,
@@ -150,6 +152,7 @@ impl ChainOptions {
             _ if sampler.takes_many() => all,
             SamplerName::Langevin if config.noise_levels() > 0 => all,
             SamplerName::Langevin => LANGEVIN_LEVELS.min(all),
+            SamplerName::Lcm => CONSISTENT_STEPS.min(config.original_inference_steps),
             // Their spacing has one timestep more, at the end.
             SamplerName::DpmSolver | SamplerName::DpmSolverSde | SamplerName::UniPc
                 if !config.class.is_continuous() =>
@@ -164,7 +167,10 @@ impl ChainOptions {
         {
             return Err(Error::input(format!("{steps} sampling steps, but the timesteps that were chosen are {own}")));
         }
-        let steps = self.steps.or(own).unwrap_or_else(|| Chain::steps_within(config, default));
+        // What a network was distilled to is said for the class that draws so.
+        let is_own = sampler.class() == Some(config.class) && config.class.keys().contains(&"num_inference_steps");
+        let distilled = config.num_inference_steps.filter(|_| is_own);
+        let steps = self.steps.or(own).or(distilled).unwrap_or_else(|| Chain::steps_within(config, default));
         if !(1..=all).contains(&steps) {
             return Err(Error::input(format!("{steps} sampling steps, expected 1 to {all}, the model's timesteps")));
         }

@@ -43,6 +43,7 @@ pub use process::{NetworkLevel, Process};
 pub use resampling::Resampling;
 pub use sampler::{Request, Sampler, SamplerOptions, StepNoise};
 pub use sampler_name::SamplerName;
+pub use samplers::lcm::boundary;
 pub use scheduler::{
     AlgorithmType, BetaSchedule, FinalSigmas, InterpolationType, PredictionType, SchedulerClass, SchedulerConfig,
     SigmaSchedule, SolverType, TimestepSpacing, TimestepType, VarianceType,

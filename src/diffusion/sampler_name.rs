@@ -31,6 +31,8 @@ pub enum SamplerName {
     PredictorCorrector,
     /// Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1)
     Langevin,
+    /// Multistep consistency sampling (Song et al. 2023, algorithm 1), for networks that `distill --method consistency` made
+    Lcm,
     /// The probability-flow ODE by Dormand & Prince's method (1980), with steps as long as --tolerance lets them be
     Rk45,
 }
@@ -46,6 +48,7 @@ impl SamplerName {
             SchedulerClass::DpmSolverMultistep => Self::DpmSolver,
             SchedulerClass::UniPcMultistep => Self::UniPc,
             SchedulerClass::HeunDiscrete => Self::Heun,
+            SchedulerClass::Lcm => Self::Lcm,
             SchedulerClass::EulerDiscrete | SchedulerClass::SdeVp | SchedulerClass::EdmEuler => Self::Euler,
             SchedulerClass::SdeVe => Self::PredictorCorrector,
         }
@@ -66,6 +69,7 @@ impl SamplerName {
             Self::UniPc => Some(SchedulerClass::UniPcMultistep),
             Self::Euler => Some(SchedulerClass::EulerDiscrete),
             Self::Heun => Some(SchedulerClass::HeunDiscrete),
+            Self::Lcm => Some(SchedulerClass::Lcm),
             Self::ReverseSde | Self::StochasticHeun | Self::PredictorCorrector | Self::Langevin | Self::Rk45 => None,
         }
     }
@@ -78,7 +82,7 @@ impl SamplerName {
     /// the process.
     pub fn configuration(self, config: &SchedulerConfig, source: &str) -> Result<SchedulerConfig> {
         let continuous = config.class.is_continuous();
-        if continuous && matches!(self, Self::Ddpm | Self::Ddim) {
+        if continuous && matches!(self, Self::Ddpm | Self::Ddim | Self::Lcm) {
             return Err(Error::input(format!(
                 "{source}: the network was trained for {}, in continuous time; {} steps between timesteps",
                 config.class.name(),

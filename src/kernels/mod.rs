@@ -42,6 +42,7 @@ registry! {
     convolution,
     cosine_similarity,
     cross_entropy,
+    distillation,
     dropout,
     dynamic_threshold,
     ema,

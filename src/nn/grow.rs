@@ -1,4 +1,4 @@
-//! Networks that are to learn more than they know: with a second half of output channels, for what they are to say of the
+//! Networks that are to learn more than they know, or less: with a second half of output channels, for what they are to say of the
 //! variances, or with one more class, which stands for none.
 
 use super::{UNet, UNetConfig};
@@ -37,6 +37,42 @@ impl UNet {
             }
         }
         Ok((grown, flat))
+    }
+}
+
+impl UNet {
+    /// The same network with the first half of its output channels alone, and its flat weights made of `weights`: what
+    /// remains of one that says variances too.
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if more of the network depends on the number of its outputs than its last convolution;
+    /// [`Shape`](Error::Shape) if the weights are not this network's.
+    pub fn with_half_the_outputs(&self, weights: &[f32]) -> Result<(Self, Vec<f32>)> {
+        let config = UNetConfig { out_channels: self.config().out_channels / 2, ..self.config().clone() };
+        let half = Self::new(&config)?;
+        let wrong = |op_message: String| Error::Shape { op: "with_half_the_outputs", message: op_message };
+        if weights.len() != self.parameters().len() {
+            return Err(wrong(format!("{} weights, expected {}", weights.len(), self.parameters().len())));
+        }
+        let mut flat = vec![0.0; half.parameters().len()];
+        for (new, old) in half.parameters().iter().zip(self.parameters().iter()) {
+            // On a device, outputs are the last of a weight's sizes.
+            let (narrow, wide) = (new.device_shape(), old.device_shape());
+            let (Some((&outputs, same)), Some((&before, others))) = (narrow.split_last(), wide.split_last()) else {
+                continue;
+            };
+            if same != others || new.name != old.name || before < outputs {
+                let (name, found, expected) = (&new.name, &old.shape, &new.shape);
+                return Err(Error::input(format!(
+                    "{name} is {found:?}, a network without variances has {expected:?}; it cannot be cut down"
+                )));
+            }
+            let from = weights[old.offset..][..old.len()].chunks_exact(before);
+            for (to, from) in flat[new.offset..][..new.len()].chunks_exact_mut(outputs).zip(from) {
+                to.copy_from_slice(&from[..outputs]);
+            }
+        }
+        Ok((half, flat))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table `[training]` of a run's configuration, with the key names of diffusers' training scripts.
 
 use super::averages::EmaWarmup;
+use super::distillation::DistillationTable;
 use super::network::ClassifierTable;
 use super::objective::{LossName, ObjectiveName, TimestepSampler, WeightingName};
 use super::power_ema;
@@ -113,6 +114,9 @@ pub struct TrainingConfig {
     /// Trains a classifier, with the `[unet]` table's way down, instead of a network that predicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classifier: Option<ClassifierTable>,
+    /// Trains a student of another network; the learning rate then falls to zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<DistillationTable>,
 }
 
 impl Default for TrainingConfig {
@@ -157,6 +161,7 @@ impl Default for TrainingConfig {
             recompute: Recompute::None,
             precision: Precision::F32,
             classifier: None,
+            distillation: None,
         }
     }
 }

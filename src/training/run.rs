@@ -2,6 +2,7 @@
 
 use super::averages::AverageKind;
 use super::config::{Precision, TrainingConfig};
+use super::distillation::{DistillationTable, weights_checksum};
 use super::history::{History, log_csv, step_estimate};
 use super::network::Trained;
 use super::noise_scale::{Estimate, NoiseScale};
@@ -77,6 +78,8 @@ pub struct Run {
     tuned: Tuned,
     /// The buffers to continue with; taken when they are uploaded.
     buffers: BTreeMap<String, Vec<f32>>,
+    /// The teacher's weights, of a run that has one.
+    teacher: Vec<f32>,
 }
 
 impl Run {
@@ -151,6 +154,24 @@ impl Run {
         Ok(())
     }
 
+    /// The weights of the teacher, for a run that has one; to be called before [`Run::load`].
+    ///
+    /// # Errors
+    /// [`Input`](Error::Input) if they are not what the run was started with.
+    pub fn set_teacher(&mut self, weights: Vec<f32>) -> Result<()> {
+        let found = weights_checksum(&weights);
+        match &self.config.training.distillation {
+            Some(table) if table.teacher_checksum == found => {
+                self.teacher = weights;
+                Ok(())
+            }
+            Some(DistillationTable { teacher, teacher_checksum: was, .. }) => {
+                Err(Error::input(format!("{teacher}: {found}; the run was started with {was}")))
+            }
+            None => Err(Error::input("the run has no teacher")),
+        }
+    }
+
     fn new(folder: &Path, config: RunConfig, dataset: Dataset) -> Result<Self> {
         let mut config = config.resolved();
         config.scheduler.check("scheduler")?;
@@ -195,8 +216,14 @@ impl Run {
         let sampler = match trainer.network() {
             Trained::UNet(unet) => {
                 let batch = SHEET.min(config.training.train_batch_size);
-                let steps = Some(Chain::steps_within(&config.scheduler, SHEET_STEPS));
-                let chain = Chain::new(&config.scheduler, ChainOptions { steps, ..ChainOptions::default() })?;
+                let scheduler = config.drawing_scheduler()?;
+                let steps = match &config.training.distillation {
+                    // At timesteps that it has learnt.
+                    Some(table) => std::iter::successors(Some(table.steps), |steps| Some(steps / 2))
+                        .find(|&steps| steps <= SHEET_STEPS),
+                    None => Some(Chain::steps_within(&scheduler, SHEET_STEPS)),
+                };
+                let chain = Chain::new(&scheduler, ChainOptions { steps, ..ChainOptions::default() })?;
                 Some(Sampler::new(unet, trainer.ema(), chain, batch, size, StepNoise::Drawn)?)
             }
             Trained::Classifier(_) => None,
@@ -218,6 +245,7 @@ impl Run {
             loss_scale: Vec::new(),
             tuned: Tuned::default(),
             buffers: BTreeMap::new(),
+            teacher: Vec::new(),
         })
     }
 
@@ -314,6 +342,9 @@ impl Run {
 
     fn load_parts(&mut self, device: &mut dyn Device, sheets: bool) -> Result<()> {
         self.check_precision(device)?;
+        if self.trainer.teacher().is_some_and(|storage| storage.len() != self.teacher.len()) {
+            return Err(Error::input("the run has a teacher whose weights were not given"));
+        }
         self.adopt_tuned(device);
         let loaded = self.trainer.load(device).and_then(|()| match &mut self.sampler {
             Some(sampler) if sheets => sampler.load(device),
@@ -340,6 +371,9 @@ impl Run {
         let parameters = buffers.get("parameters").cloned().unwrap_or_else(initial);
         if let (Some(scale), false) = (self.trainer.loss_scale(), self.loss_scale.is_empty()) {
             device.upload(scale, 0, &self.loss_scale)?;
+        }
+        if let Some(storage) = self.trainer.teacher() {
+            device.upload(storage, 0, &self.teacher)?;
         }
         let moments = ["first_moments", "second_moments"];
         for (name, storage) in self.trainer.buffers().into_iter().chain(self.trainer.more_averages()) {
@@ -561,7 +595,7 @@ pub fn write_model(folder: &Path, state: &TrainingState) -> Result<()> {
     atomic_file::write(&folder.join("log.csv"), log_csv(state).as_bytes())?;
     let missing = || Error::Device("the state has no moving average".into());
     let weights = state.buffers.get("ema").cloned().ok_or_else(missing)?;
-    let scheduler = state.config.scheduler.clone();
+    let scheduler = state.config.drawing_scheduler()?;
     match state.config.network()? {
         Trained::UNet(unet) => ModelFolder { unet: *unet, scheduler, weights }.write(folder),
         Trained::Classifier(classifier) => {

@@ -124,12 +124,13 @@ impl Trainer {
         }
         let x0 = r.input(&pictures, &shape);
         let objective = Objective::new(config, batch * training.gradient_accumulation_steps)?;
-        let noised = objective.noise(&mut r, x0)?;
+        let mut noised = objective.noise(&mut r, x0)?;
         let labels = Storage::u32("labels", batch * objective.copies());
         let mut label_value = network.classes().map(|_| r.input(&labels, &[labels.len()]));
         if let (Some(before), Some(dropout)) = (label_value, config.class_dropout()?) {
             label_value = Some(class_dropout(&mut r, before, batch, dropout)?);
         }
+        objective.teach(&mut r, &mut noised, label_value, &ema)?;
         let mut net = Network {
             r: &mut r,
             parameters: network.parameters(),
@@ -215,6 +216,11 @@ impl Trainer {
         &self.ema
     }
 
+    /// The flat buffer of the weights of a teacher, where the run has one: to be uploaded.
+    pub fn teacher(&self) -> Option<&Storage> {
+        self.objective.teacher()
+    }
+
     /// Weights, moving average, first and second moments: what a run is resumed from.
     pub fn buffers(&self) -> [(&'static str, &Storage); 4] {
         [
@@ -265,7 +271,8 @@ impl Trainer {
         let flat = self.state.parameters.bytes();
         let halves = self.mixed.as_ref().map_or(0, |mixed| mixed.halves.bytes());
         let sums = self.accumulation.as_ref().map_or(0, |accumulation| accumulation.gradients.bytes());
-        let (parameters, optimizer) = (2 * flat + self.averages.bytes() + halves, 3 * flat + sums);
+        let teacher = self.teacher().map_or(0, Storage::bytes);
+        let (parameters, optimizer) = (2 * flat + teacher + self.averages.bytes() + halves, 3 * flat + sums);
         let slots: u64 = self.plans().map(|plan| plan.memory().activations).sum();
         let storages: BTreeMap<u64, u64> = self.storages().map(|storage| (storage.id(), storage.bytes())).collect();
         let total = slots + storages.values().sum::<u64>();
@@ -312,10 +319,15 @@ impl Trainer {
         let training = &self.config.training;
         let taken = n.saturating_sub(skipped);
         let warm = (taken + 1) as f64 / training.lr_warmup_steps.max(1) as f64;
+        // A stage of distillation ends at rest (Salimans & Ho 2022, appendix E).
+        let left = match training.distillation {
+            Some(_) => 1.0 - (taken as f64 / training.max_train_steps as f64).min(1.0),
+            None => 1.0,
+        };
         let ema_decay = training.ema_warmup.decay(training.ema_max_decay, taken);
         Step {
             step: n as u32,
-            learning_rate: (training.learning_rate * warm.min(1.0)) as f32,
+            learning_rate: (training.learning_rate * warm.min(1.0) * left) as f32,
             bias_correction1: bias_correction(training.adam_beta1, taken),
             bias_correction2: bias_correction(training.adam_beta2, taken),
             ema_decay: ema_decay as f32,

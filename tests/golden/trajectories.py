@@ -10,13 +10,13 @@ from pathlib import Path
 import diffusers
 import torch
 from diffusers.schedulers import (
-    scheduling_ddpm, scheduling_dpmsolver_multistep, scheduling_euler_discrete, scheduling_unipc_multistep)
+    scheduling_ddpm, scheduling_dpmsolver_multistep, scheduling_euler_discrete, scheduling_lcm, scheduling_unipc_multistep)
 
 START = [-1.3, 0.4, 2.1]
 NOISE = [0.8, -1.1, 0.3, 1.7, -0.6, -0.2]
-UNIPC, DPM, EULER, HEUN, DDPM = (
+UNIPC, DPM, EULER, HEUN, DDPM, LCM = (
     "UniPCMultistepScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler",
-    "DDPMScheduler")
+    "DDPMScheduler", "LCMScheduler")
 SDE = dict(algorithm_type="sde-dpmsolver++")
 # The class, its configuration, what its chain is asked for. diffusers' churn is left out: its network sees x before it.
 CASES = [
@@ -39,6 +39,12 @@ CASES = [
     (DDPM, dict(clip_sample=False, variance_type="fixed_large"), dict(timesteps=[999, 700, 30, 3])),
     (EULER, {}, dict(timesteps=[990, 600, 300, 120, 40, 5])),
     (HEUN, {}, dict(timesteps=[990, 600, 300, 120, 40, 5])),
+    *[(LCM, keys, dict(steps=steps)) for keys, steps in [
+        ({}, 1), ({}, 2), ({}, 4), (dict(clip_sample=True, clip_sample_range=0.9), 4),
+        (dict(prediction_type="v_prediction", beta_schedule="linear", beta_start=1e-4, beta_end=0.02), 2),
+        (dict(prediction_type="sample", original_inference_steps=36, timestep_scaling=0.02), 7),
+        (dict(prediction_type="v_prediction", rescale_betas_zero_snr=True, original_inference_steps=999), 5)]],
+    (LCM, {}, dict(timesteps=[999, 499, 259, 19])),
 ]
 
 
@@ -50,7 +56,8 @@ def run(class_name, keys, asked):
         scheduler.set_timesteps(asked["steps"])
     given = lambda *_, **__: torch.tensor([NOISE[(step + i) % len(NOISE)] for i in range(3)]).double().reshape(1, 1, 1, 3)
     step = 0
-    for module in (scheduling_ddpm, scheduling_dpmsolver_multistep, scheduling_euler_discrete, scheduling_unipc_multistep):
+    for module in (scheduling_ddpm, scheduling_dpmsolver_multistep, scheduling_euler_discrete, scheduling_lcm,
+                   scheduling_unipc_multistep):
         if hasattr(module, "randn_tensor"):
             module.randn_tensor = given
     x = torch.tensor(START, dtype=torch.float64).reshape(1, 1, 1, 3) * float(scheduler.init_noise_sigma)

@@ -7,6 +7,7 @@ pub(super) mod dpmpp_2m;
 pub(super) mod euler;
 pub(super) mod heun;
 pub(super) mod langevin;
+pub(super) mod lcm;
 pub(super) mod predictor_corrector;
 pub(super) mod reverse_sde;
 pub(super) mod unipc;

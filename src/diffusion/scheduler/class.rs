@@ -25,6 +25,9 @@ pub enum SchedulerClass {
     /// Heun's method (Karras et al. 2022, algorithm 1): the network runs twice in a step
     #[serde(rename = "HeunDiscreteScheduler")]
     HeunDiscrete,
+    /// Multistep consistency sampling (Luo et al. 2023)
+    #[serde(rename = "LCMScheduler")]
+    Lcm,
     /// The SDE that preserves variance, in continuous time (Song et al. 2021), or with `sub_vp`, a key that diffusers lacks,
     /// the one below it
     #[serde(rename = "ScoreSdeVpScheduler")]
@@ -58,7 +61,8 @@ const THRESHOLDING: [&str; 3] = ["thresholding", "dynamic_thresholding_ratio", "
 const SIGMAS: [&str; 5] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "sigma_min", "sigma_max"];
 
 impl SchedulerClass {
-    /// All that step between timesteps: each draws with any network that was trained on timesteps.
+    /// All that step between timesteps, each with any network that was trained on timesteps; [`Lcm`](Self::Lcm) is for those
+    /// that were distilled to it.
     pub const ALL: [Self; 6] = [
         Self::Ddpm,
         Self::Ddim,
@@ -85,6 +89,7 @@ impl SchedulerClass {
             Self::UniPcMultistep => "UniPCMultistepScheduler",
             Self::EulerDiscrete => "EulerDiscreteScheduler",
             Self::HeunDiscrete => "HeunDiscreteScheduler",
+            Self::Lcm => "LCMScheduler",
             Self::SdeVp => "ScoreSdeVpScheduler",
             Self::SdeVe => "ScoreSdeVeScheduler",
             Self::EdmEuler => "EDMEulerScheduler",
@@ -102,10 +107,10 @@ impl SchedulerClass {
     }
 
     /// The keys that it looks at.
-    pub(in crate::diffusion) fn keys(self) -> Vec<&'static str> {
+    pub(crate) fn keys(self) -> Vec<&'static str> {
         let own: &[&[&str]] = match self {
             Self::Ddpm => &[&["variance_type", ZERO_SNR], &CLIPPING, &THRESHOLDING],
-            Self::Ddim => &[&["set_alpha_to_one", ZERO_SNR], &CLIPPING, &THRESHOLDING],
+            Self::Ddim => &[&["set_alpha_to_one", "num_inference_steps", ZERO_SNR], &CLIPPING, &THRESHOLDING],
             Self::DpmSolverMultistep => &[
                 &["solver_order", "algorithm_type", "solver_type", "lower_order_final", "euler_at_final"],
                 &["use_lu_lambdas", "use_flow_sigmas", "use_dynamic_shifting", "final_sigmas_type"],
@@ -121,6 +126,11 @@ impl SchedulerClass {
             ],
             Self::EulerDiscrete => &[&["interpolation_type", "timestep_type", "final_sigmas_type", ZERO_SNR], &SIGMAS],
             Self::HeunDiscrete => &[&CLIPPING, &SIGMAS],
+            Self::Lcm => &[
+                &["original_inference_steps", "timestep_scaling", "num_inference_steps", "set_alpha_to_one", ZERO_SNR],
+                &CLIPPING,
+                &THRESHOLDING,
+            ],
             Self::SdeVp => &[&CONTINUOUS_KEYS, &["beta_min", "beta_max", "sampling_eps", "sub_vp"]],
             Self::SdeVe => &[
                 &CONTINUOUS_KEYS,
@@ -161,6 +171,13 @@ impl SchedulerClass {
                 beta_start: 0.00085,
                 beta_end: 0.012,
                 timestep_spacing: TimestepSpacing::Linspace,
+                clip_sample: false,
+                ..defaults
+            },
+            Self::Lcm => SchedulerConfig {
+                beta_start: 0.00085,
+                beta_end: 0.012,
+                beta_schedule: BetaSchedule::ScaledLinear,
                 clip_sample: false,
                 ..defaults
             },

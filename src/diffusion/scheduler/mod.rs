@@ -131,6 +131,13 @@ pub struct SchedulerConfig {
     pub rho: f64,
     /// How EDM's chain goes through its noise levels.
     pub sigma_schedule: SigmaSchedule,
+    /// Sampling steps of a network that was distilled to draw in so many, if nothing else is asked for; diffusers does not
+    /// know this key.
+    pub num_inference_steps: Option<usize>,
+    /// Steps of the teacher that a consistent network was distilled at.
+    pub original_inference_steps: usize,
+    /// How much faster than timesteps a consistent network's boundary goes by.
+    pub timestep_scaling: f64,
 }
 
 /// The keys that a file gave: another class takes these and no more. Two configurations that say the same are the same,
@@ -195,6 +202,9 @@ impl Default for SchedulerConfig {
             sigma_data: 0.5,
             rho: 7.0,
             sigma_schedule: SigmaSchedule::Karras,
+            num_inference_steps: None,
+            original_inference_steps: 50,
+            timestep_scaling: 10.0,
         }
     }
 }
@@ -247,6 +257,19 @@ impl SchedulerConfig {
         }
         if self.steps_offset >= timesteps {
             return wrong(format!("steps_offset is {}, expected less than {timesteps}", self.steps_offset));
+        }
+        let (original, scaling) = (self.original_inference_steps, self.timestep_scaling);
+        let lcm = self.class == SchedulerClass::Lcm;
+        if lcm && !(1..=timesteps).contains(&original) {
+            return wrong(format!(
+                "original_inference_steps is {original}, expected 1 to num_train_timesteps, {timesteps}"
+            ));
+        }
+        if lcm && !positive(scaling) {
+            return wrong(format!("timestep_scaling is {scaling}, expected more than 0"));
+        }
+        if let Some(steps) = self.num_inference_steps.filter(|steps| !(1..=timesteps).contains(steps)) {
+            return wrong(format!("num_inference_steps is {steps}, expected 1 to num_train_timesteps, {timesteps}"));
         }
         if self.class.is_continuous() {
             return self.validate_continuous(source);

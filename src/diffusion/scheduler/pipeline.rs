@@ -9,7 +9,7 @@ impl SchedulerConfig {
     /// `ScoreSdeVePipeline` takes what a network says for a score.
     pub fn pipeline(&self) -> Option<&'static str> {
         match self.class {
-            SchedulerClass::Ddpm | SchedulerClass::DpmSolverMultistep => Some("DDPMPipeline"),
+            SchedulerClass::Ddpm | SchedulerClass::DpmSolverMultistep | SchedulerClass::Lcm => Some("DDPMPipeline"),
             SchedulerClass::Ddim => Some("DDIMPipeline"),
             SchedulerClass::SdeVe if self.prediction_type == PredictionType::Score => Some("ScoreSdeVePipeline"),
             SchedulerClass::SdeVe | SchedulerClass::SdeVp | SchedulerClass::EdmEuler => None,

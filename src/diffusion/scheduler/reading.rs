@@ -48,7 +48,8 @@ impl SchedulerConfig {
         let class = match object.get("_class_name") {
             None => SchedulerClass::default(),
             Some(name) => SchedulerClass::deserialize(name).map_err(|_| {
-                let ours = SchedulerClass::ALL.into_iter().chain(SchedulerClass::CONTINUOUS);
+                let ours =
+                    SchedulerClass::ALL.into_iter().chain([SchedulerClass::Lcm]).chain(SchedulerClass::CONTINUOUS);
                 let ours = ours.map(SchedulerClass::name).collect::<Vec<_>>().join(", ");
                 Error::input(format!("{source}: _class_name is {name}, this program has {ours}"))
             })?,
@@ -235,12 +236,28 @@ impl SchedulerConfig {
         if self.class.is_continuous() {
             return Ok(self.clone());
         }
-        let (own, keys) = (self.class.keys(), SchedulerClass::Ddpm.keys());
+        self.as_class(SchedulerClass::Ddpm, [], source)
+    }
+
+    /// The same noise for another class that steps between timesteps, and `fixed` values. Unlike with
+    /// [`with_class`](Self::with_class), all that both classes have a key for is kept, given or not.
+    ///
+    /// # Errors
+    /// As of [`with_class`](Self::with_class).
+    pub fn as_class<const N: usize>(
+        &self,
+        class: SchedulerClass,
+        fixed: [(&str, Value); N],
+        source: &str,
+    ) -> Result<Self> {
+        let (own, keys) = (self.class.keys(), class.keys());
         let both = |key: &str| own.contains(&key) && keys.contains(&key);
         // Only ancestral steps have variances, and DPM-Solver names those that it ignores.
-        let kept =
-            self.values().into_iter().filter(|(key, value)| both(key) && !(key == "variance_type" && value.is_null()));
-        Self::of_class(SchedulerClass::Ddpm, kept.collect(), source)
+        let mut kept: Map<String, Value> = (self.values().into_iter())
+            .filter(|(key, value)| both(key) && !(key == "variance_type" && value.is_null()))
+            .collect();
+        kept.extend(fixed.map(|(key, value)| (key.into(), value)));
+        Self::of_class(class, kept, source)
     }
 
     /// The same for a folder that diffusers opens: where its class does not know the `beta_schedule` by name, the betas
@@ -258,7 +275,8 @@ impl SchedulerConfig {
         let keys = self.class.keys();
         let own = self.values().into_iter().filter(|(key, value)| {
             // Minus infinity, which JSON lacks, and bounds that are not set are the default.
-            let unset = value.is_null() && ["lambda_min_clipped", "sigma_min", "sigma_max"].contains(&key.as_str());
+            const UNSET: [&str; 4] = ["lambda_min_clipped", "sigma_min", "sigma_max", "num_inference_steps"];
+            let unset = value.is_null() && UNSET.contains(&key.as_str());
             keys.contains(&key.as_str()) && !unset
         });
         diffusers_config::configuration(self.class.name(), own.collect())

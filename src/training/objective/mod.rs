@@ -7,13 +7,14 @@ mod rules;
 mod shares;
 
 use super::RunConfig;
+use super::distillation::{Taught, Teacher};
 use crate::device::Device;
 use crate::diffusion::{DeviceTables, NoiseSchedule};
 use crate::error::{Error, Result};
 use crate::kernels::continuous_levels::{ContinuousLevels, continuous_levels};
 use crate::kernels::cross_entropy::cross_entropy;
 use crate::kernels::forward_process::forward_process;
-use crate::kernels::levels::{self, COLUMNS, DiscreteLevels, TimestepDraw, levels};
+use crate::kernels::levels::{self, COLUMNS, DiscreteLevels, Drawn, TimestepDraw, levels};
 use crate::kernels::loss_record::{self, loss_record};
 use crate::kernels::picture_loss::{ElementLoss, picture_loss};
 use crate::kernels::sliced_score::{sliced_inputs, sliced_score};
@@ -39,6 +40,8 @@ enum Levels {
     Continuous(ContinuousLevels),
     /// There is no noise, and what the network is told is 0.
     Clean,
+    /// As the steps of a student, whose teacher says what is to be predicted.
+    Taught(Box<Teacher>),
 }
 
 /// What is added up.
@@ -80,6 +83,7 @@ pub(super) struct Noised {
     target: Value,
     levels: Value,
     tables: Option<Value>,
+    taught: Option<Taught>,
 }
 
 impl Objective {
@@ -96,6 +100,10 @@ impl Objective {
             if table.noiseless {
                 return Ok(Self { levels: Levels::Clean, terms: Terms::Classes, shares: None, importance: None });
             }
+        }
+        if let Some(teacher) = Teacher::new(config)? {
+            let (levels, terms) = (Levels::Taught(Box::new(teacher)), Terms::Simple(training.element_loss()));
+            return Ok(Self { levels, terms, shares: None, importance: None });
         }
         if let Some(process) = scheduler.process() {
             return Self::continuous(config, process, whole);
@@ -167,17 +175,24 @@ impl Objective {
         let shares = (self.shares.as_ref())
             .map(|shares| [&shares.last_bits, &shares.corrections].map(|storage| r.input(storage, &[storage.len()])));
         let pictures = r.shape(x0)[0];
+        let mut taught = None;
         let (drawn, tables) = match &self.levels {
             Levels::Discrete(discrete, tables) => {
                 let tables = tables.record(r)?;
                 (levels(r, tables, shares, pictures, *discrete)?, Some(tables))
             }
             Levels::Continuous(continuous) => (continuous_levels(r, pictures, *continuous), None),
+            Levels::Taught(teacher) => {
+                let (drawn, of_batch) = teacher.levels(r, pictures)?;
+                taught = Some(of_batch);
+                (drawn, None)
+            }
             Levels::Clean => {
                 // A device's storages begin as zeros.
                 let [told, levels] = [1, COLUMNS].map(|columns| Storage::f32("no noise", pictures * columns));
                 let [told, levels] = [r.input(&told, &[pictures]), r.input(&levels, &[pictures, COLUMNS])];
-                return Ok(Noised { sample: x0, told, directions: None, x0, target: x0, levels, tables: None });
+                let (directions, tables) = (None, None);
+                return Ok(Noised { sample: x0, told, directions, x0, target: x0, levels, tables, taught });
             }
         };
         let noisy = forward_process(r, drawn.levels, x0)?;
@@ -186,7 +201,27 @@ impl Objective {
             let inputs = sliced_inputs(r, drawn.levels, sample)?;
             (sample, told, directions) = (inputs.sample, inputs.told, Some(inputs.directions));
         }
-        Ok(Noised { sample, told, directions, x0, target: noisy.target, levels: drawn.levels, tables })
+        Ok(Noised { sample, told, directions, x0, target: noisy.target, levels: drawn.levels, tables, taught })
+    }
+
+    /// Asks the teacher, where there is one, what the network is to predict. `average` is the network's moving average.
+    ///
+    /// # Errors
+    /// [`Shape`](Error::Shape) if the sizes do not fit together.
+    pub fn teach(&self, r: &mut Recorder, noised: &mut Noised, labels: Option<Value>, average: &Storage) -> Result<()> {
+        if let (Levels::Taught(teacher), Some(taught)) = (&self.levels, noised.taught) {
+            let drawn = Drawn { levels: noised.levels, told: noised.told };
+            noised.target = teacher.target(r, taught, drawn, noised.sample, labels, average)?;
+        }
+        Ok(())
+    }
+
+    /// The flat buffer of the teacher's weights, where there is one.
+    pub fn teacher(&self) -> Option<&Storage> {
+        match &self.levels {
+            Levels::Taught(teacher) => Some(teacher.weights()),
+            _ => None,
+        }
     }
 
     /// What the network's output for the batch costs, `[1]`: of a classifier the scores, with the pictures' labels.
@@ -195,13 +230,14 @@ impl Objective {
     /// [`Shape`](Error::Shape) if the sizes do not fit together.
     pub fn loss(&self, r: &mut Recorder, noised: &Noised, output: Value, labels: Option<Value>) -> Result<Value> {
         let Noised { sample: x_t, x0, target, levels, tables, .. } = *noised;
-        let weighting = match &self.levels {
-            Levels::Discrete(levels, _) => levels.weighting,
-            Levels::Continuous(levels) => levels.weighting,
-            Levels::Clean => Weighting::None,
+        let weight = match &self.levels {
+            Levels::Discrete(levels, _) => levels.weighting != Weighting::None,
+            Levels::Continuous(levels) => levels.weighting != Weighting::None,
+            Levels::Clean => false,
+            Levels::Taught(_) => true,
         };
         let correction = self.importance.is_some();
-        let weighted = Factors { weight: weighting != Weighting::None, correction, scale: 1.0 };
+        let weighted = Factors { weight, correction, scale: 1.0 };
         let bound = |r: &mut Recorder, bound: VariationalBound| {
             let tables = tables.ok_or_else(|| Error::Device("a bound of no timesteps".into()))?;
             variational_bound(r, bound, BoundOperands { tables, indices: levels, output, x0, x_t })
@@ -235,8 +271,10 @@ impl Objective {
     /// # Errors
     /// The device's.
     pub fn upload(&self, device: &mut dyn Device) -> Result<()> {
-        if let Levels::Discrete(_, tables) = &self.levels {
-            tables.upload(device)?;
+        match &self.levels {
+            Levels::Discrete(_, tables) => tables.upload(device)?,
+            Levels::Taught(teacher) => teacher.upload(device)?,
+            Levels::Continuous(_) | Levels::Clean => {}
         }
         self.upload_shares(device)
     }
