@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use tempfile::TempPath;
+
 use crate::error::{Error, Result};
 
 /// Writes `contents` to `path`, replacing what was there, in one step.
@@ -52,11 +54,31 @@ pub fn check(path: &Path) -> Result<()> {
 const PREFIX: &str = ".aquatint-";
 const SUFFIX: &str = ".part";
 
+/// As [`write`](fn@write), but what is at `path` already stays; of several programs at once, one writes it.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`, or its folder where that is missing.
+pub fn create(path: &Path, contents: &[u8]) -> Result<()> {
+    let fill = |unfinished: &Path| std::fs::write(unfinished, contents).map_err(Error::io(path));
+    place(path, fill, |unfinished, path| match unfinished.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    })
+}
+
 /// As [`write`](fn@write), with `fill` writing a file of the name that it is given.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Input`] naming `path`, or what `fill` says; what was at `path` before is then untouched.
 pub fn write_at(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    place(path, fill, |unfinished, path| unfinished.persist(path).map_err(|error| error.error))
+}
+
+fn place(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<()>,
+    rename: impl FnOnce(TempPath, &Path) -> io::Result<()>,
+) -> Result<()> {
     check(path)?;
     // What a link points to is replaced, not the link.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -76,7 +98,7 @@ pub fn write_at(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<(
     let file = File::options().write(true).open(&unfinished).map_err(Error::io(path))?;
     file.sync_all().map_err(Error::io(path))?;
     drop(file);
-    unfinished.persist(path).map_err(|error| Error::io(path)(error.error))?;
+    rename(unfinished, path).map_err(Error::io(path))?;
 
     // The new name is durable once its folder is. Some file systems refuse to sync a folder, and the file itself is
     // whole either way, so a refusal is no error.
@@ -113,6 +135,16 @@ mod tests {
         write(&path, b"first").unwrap();
         write(&path, b"second, longer").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"second, longer");
+        assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    #[test]
+    fn what_was_created_first_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        create(&path, b"first").unwrap();
+        create(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
         assert_eq!(names(folder.path()), ["a.bin"]);
     }
 

@@ -17,6 +17,7 @@ pub mod device;
 mod diffusers_config;
 pub mod diffusion;
 mod error;
+mod fingerprint;
 pub mod kernels;
 pub mod metrics;
 pub mod nn;

@@ -162,7 +162,7 @@ fn flags_go_from_training_to_guided_samples() {
     assert!(!config.contains("unconditional_class"), "{config}");
 
     let sample = |model: &str, flags: &[&str]| {
-        let all = ["sample", model, "-n", "4", "--steps", "3", "--device", "cpu", "--out", "drawn"];
+        let all = ["sample", model, "-n", "4", "--steps", "3", "--device", "cpu", "--out", "drawn", "--overwrite"];
         aquatint(&[&all, flags].concat(), at)
     };
     for flags in [

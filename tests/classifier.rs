@@ -302,7 +302,7 @@ fn commands_train_judge_guide_and_refuse() {
     assert!(text.contains("accuracy") && text.contains("89 pictures of digits:even, every 10th"), "{text}");
     with("train-classifier", &["--out", &judge, "--noiseless", "--held-out", "digits:odd"]).unwrap();
     let sample = |more: &[&str]| {
-        let all = ["sample", &model, "--device", "cpu", "-n", "4", "--steps", "2", "--out", &drawn];
+        let all = ["sample", &model, "--device", "cpu", "-n", "4", "--steps", "2", "--out", &drawn, "--overwrite"];
         aquatint(&[&all[..], more].concat())
     };
     sample(&["--classifier", &guide, "--class", "3"]).unwrap();

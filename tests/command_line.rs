@@ -182,7 +182,7 @@ fn every_sampler_draws_from_every_scheduler() {
         ] {
             let out = folder.path().join("drawn");
             let mut arguments = vec!["sample", path(folder.path()), "--out", path(&out), "--device", "cpu", "-n", "2"];
-            arguments.extend(["--steps", "3"]);
+            arguments.extend(["--steps", "3", "--overwrite"]);
             sampler.iter().for_each(|sampler| arguments.extend(["--sampler", sampler]));
             let output = aquatint(&arguments);
             assert!(output.status.success(), "{scheduler} {sampler:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -215,7 +215,7 @@ fn inverted_pictures_are_drawn_again() {
         run(&[&invert[..], flags].concat());
         let sample = ["sample", model, "--init-noise", &noise, "-n", "3", "--tensors", &drawn, "--out", &out];
         let classes: Vec<String> = digits.labels.as_ref().unwrap()[..3].iter().map(ToString::to_string).collect();
-        run(&[&sample[..], flags, &["--class", &classes.join(",")]].concat());
+        run(&[&sample[..], flags, &["--class", &classes.join(","), "--overwrite"]].concat());
         let tensors = read_tensors(Path::new(&drawn)).unwrap().tensors;
         for (index, found) in tensors["sample"].1.chunks(64).enumerate() {
             for (found, byte) in found.iter().zip(digits.bytes(index)) {
@@ -470,7 +470,7 @@ fn sampling_and_predicting() {
     let run = path(model());
     let base = ["sample", run, "-n", "3", "--device", "cpu", "--out", path(&out)];
     let ok = |flags: &[&str]| {
-        let output = aquatint(&[&base[..], &["--steps", "2"], flags].concat());
+        let output = aquatint(&[&base[..], &["--steps", "2", "--overwrite"], flags].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     let bad = |flags: &[&str], words: &[&str]| fails(&[&base[..], flags].concat(), words);

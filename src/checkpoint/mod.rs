@@ -26,4 +26,4 @@ pub use read_any::{Family, read_any};
 pub use shard_index::parse as parse_shard_index;
 pub use tensors::Tensors;
 pub use weight_files::WeightFiles;
-pub use write_tensors::{Deferred, WeightType, deferred, write_deferred, write_tensors};
+pub use write_tensors::{Deferred, WeightType, deferred, write_deferred, write_in_parts, write_tensors};

@@ -6,7 +6,8 @@ use crate::nn::{NamedTensor, Parameter, Parameters};
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// What a model's weights are written as.
@@ -105,18 +106,21 @@ pub fn deferred<'a>(
 }
 
 /// The header of a file with these tensors one after the other, in multiples of 8 bytes.
-fn header(tensors: &[(String, Deferred)], metadata: &[(&str, String)]) -> String {
+fn header<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], WeightType)>,
+    metadata: &[(&str, String)],
+) -> String {
     let mut header = Map::new();
     if !metadata.is_empty() {
         let texts = metadata.iter().map(|(key, text)| (key.to_string(), Value::from(text.as_str())));
         header.insert("__metadata__".into(), Value::Object(texts.collect()));
     }
     let mut end = 0;
-    for (name, tensor) in tensors {
+    for (name, shape, of) in tensors {
         let begin = end;
-        end += tensor.of.size() * tensor.shape.iter().product::<usize>();
-        let info = json!({"dtype": tensor.of.name(), "shape": tensor.shape, "data_offsets": [begin, end]});
-        header.insert(name.clone(), info);
+        end += of.size() * shape.iter().product::<usize>();
+        let info = json!({"dtype": of.name(), "shape": shape, "data_offsets": [begin, end]});
+        header.insert(name.into(), info);
     }
     let mut text = Value::Object(header).to_string();
     text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
@@ -128,11 +132,42 @@ fn header(tensors: &[(String, Deferred)], metadata: &[(&str, String)]) -> String
 /// # Errors
 /// [`Io`](Error::Io).
 pub fn write_deferred(path: &Path, tensors: Vec<(String, Deferred)>, metadata: &[(&str, String)]) -> Result<()> {
-    let header = header(&tensors, metadata);
+    let header = header(tensors.iter().map(|(name, t)| (name.as_str(), &t.shape[..], t.of)), metadata);
     atomic_file::write_with(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         tensors.iter().try_for_each(|(_, tensor)| file.write_all(&tensor.of.bytes(&(tensor.make)())))
+    })
+}
+
+/// Writes a file of one f32 tensor whose elements come in parts, whole or not at all.
+///
+/// # Errors
+/// [`Io`](Error::Io); [`Input`](Error::Input) if the parts are not as many numbers as the shape says; those of the parts.
+pub fn write_in_parts(
+    path: &Path,
+    name: &str,
+    shape: &[usize],
+    metadata: &[(&str, String)],
+    parts: impl Iterator<Item = Result<Vec<f32>>>,
+) -> Result<()> {
+    let header = header([(name, shape, WeightType::F32)].into_iter(), metadata);
+    let len: usize = shape.iter().product();
+    atomic_file::write_at(path, |unfinished| {
+        let mut file = BufWriter::new(File::create(unfinished).map_err(Error::io(path))?);
+        let mut write = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io(path));
+        write(&(header.len() as u64).to_le_bytes())?;
+        write(header.as_bytes())?;
+        let mut written = 0;
+        for part in parts {
+            let part = part?;
+            written += part.len();
+            write(&WeightType::F32.bytes(&part))?;
+        }
+        if written != len {
+            return Err(Error::input(format!("{}: {written} numbers of {name}, expected {len}", path.display())));
+        }
+        file.flush().map_err(Error::io(path))
     })
 }
 
@@ -176,6 +211,20 @@ mod tests {
         assert_eq!(written(WeightType::BF16, &[1.0 + step, 1.0 + 3.0 * step]), [1.0, 1.0 + 4.0 * step]);
         let any = [f32::MIN_POSITIVE, -0.1, f32::MAX];
         assert_eq!(written(WeightType::F32, &any), any);
+    }
+
+    #[test]
+    fn parts_become_one_tensor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let parts = |parts: usize| (0..parts).map(|part| Ok(vec![part as f32, 0.5]));
+        write_in_parts(&path, "a", &[3, 2], &[("pictures", "0 to 2".into())], parts(3)).unwrap();
+        let tensors = Tensors::open(&path).unwrap();
+        assert_eq!(tensors.metadata()["pictures"], "0 to 2");
+        assert_eq!(tensors.finite("a", &[3, 2]).unwrap()[..], [0.0, 0.5, 1.0, 0.5, 2.0, 0.5]);
+        let error = write_in_parts(&path, "a", &[3, 2], &[], parts(2)).unwrap_err().to_string();
+        assert!(error.ends_with("a.safetensors: 4 numbers of a, expected 6"), "{error}");
+        assert!(Tensors::open(&path).is_ok(), "what was there is untouched");
     }
 
     #[test]

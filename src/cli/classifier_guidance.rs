@@ -59,11 +59,19 @@ impl ClassifierFlags {
     ) -> Result<Aim> {
         let Some(path) = &self.like else {
             let all = folder.class_names.len();
-            return Ok(Aim::Classes(match classes {
+            let classes = match classes {
                 [] => (0..count).map(|picture| (picture % all) as u32).collect(),
                 [class] => vec![*class; count],
                 classes => classes.to_vec(),
-            }));
+            };
+            // Before the first batch is drawn, which might not hold it.
+            if let Some(class) = classes.iter().find(|&&class| class as usize >= all) {
+                return Err(Error::input(format!("--class: class {class}, expected 0 to {}", all - 1)));
+            }
+            if classes.len() != count {
+                return Err(Error::input(format!("--class: {} classes for {count} pictures", classes.len())));
+            }
+            return Ok(Aim::Classes(classes));
         };
         let [height, width] = folder.classifier.size();
         let shape = [height, width, folder.classifier.config().in_channels];

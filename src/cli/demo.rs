@@ -97,9 +97,9 @@ impl Demo {
         let mut progress = Progress::new("drawing", 0, JUDGED.div_ceil(SHEET) * STEPS);
         let mut frames = Vec::new();
         let drawn = sampler.sample(&mut *device, &request, |number, done, look| {
-            if number == 0 && (done % STEPS_PER_FRAME == 0 || done == 1) {
+            if number == 0 && done > 0 && (done % STEPS_PER_FRAME == 0 || done == 1) {
                 // Half the sheet's scale: a GIF grows with its pixels.
-                frames.push(Pictures::new(&look()?, SHEET, shape)?.contact_sheet(10, Some(4))?);
+                frames.push(Pictures::new(&look.x()?, SHEET, shape)?.contact_sheet(10, Some(4))?);
             }
             progress.at(number * STEPS + done, || "steps,".into());
             Ok(())
@@ -109,7 +109,7 @@ impl Demo {
         let (sheet, animation) = (self.out.join("samples.png"), self.out.join("samples.gif"));
         let first = &drawn[..SHEET * shape.iter().product::<usize>()];
         save_png(&sheet, &Pictures::new(first, SHEET, shape)?.contact_sheet(10, None)?.into())?;
-        save_animation(&animation, &frames, 80)?;
+        save_animation(&animation, frames.into_iter().map(Ok), 80)?;
         let dim = shape.iter().product();
         let figures = Figures::measure(&drawn, &rows(&held_out, JUDGED), Some(&training_rows), dim, 3)?;
         figures.print("the held-out digits", "the training digits");

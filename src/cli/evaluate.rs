@@ -1,10 +1,11 @@
 //! `aquatint eval --real`: improved precision and recall in pixels, and copying.
 
 use super::device::DeviceFlag;
+use super::drawer::draw;
 use super::eval::Shared;
 use super::model::read_model;
 use super::output::say;
-use super::sample::{draw, picture_size};
+use super::sample::picture_size;
 use crate::checkpoint::Tensors;
 use crate::data::{Dataset, Options};
 use crate::diffusion::{Chain, ChainOptions, Request};

@@ -10,8 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::random::{Purpose, normal_pair, picture_key};
 use crate::nn::Forward;
 
-/// Follows the flow with a progress bar: from the request's initial noise, or what its seed says, to pictures, or from
-/// pictures, in place of the noise, to noise.
+/// As [`follow_with`], with a progress bar.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn follow(
     model: &ModelFolder,
@@ -20,8 +19,29 @@ pub(super) fn follow(
     flag: &DeviceFlag,
     request: &Request,
     batch: usize,
+    size: [usize; 2],
+    along: (Direction, Tolerance),
+) -> Result<Vec<f32>> {
+    let mut progress = Progress::new("flow", 0, request.count);
+    let tell = &mut |done, runs| progress.at(done, || format!("pictures, {runs} runs,"));
+    let found = follow_with(model, flow, device, flag, request, batch.min(request.count), size, along, tell)?;
+    progress.finish();
+    Ok(found)
+}
+
+/// Follows the flow: from the request's initial noise, or what its seed says, to pictures, or from
+/// pictures, in place of the noise, to noise. `tell` is told how many are done, and the runs of the network.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn follow_with(
+    model: &ModelFolder,
+    flow: &Flow,
+    device: &mut dyn Device,
+    flag: &DeviceFlag,
+    request: &Request,
+    batch: usize,
     [height, width]: [usize; 2],
     (direction, tolerance): (Direction, Tolerance),
+    tell: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<f32>> {
     let config = model.unet.config();
     let channels = config.in_channels;
@@ -31,10 +51,8 @@ pub(super) fn follow(
         Some(noise) => noise.clone(),
         None => (0..request.count).flat_map(|picture| noise(request, picture, elements)).collect(),
     };
-    let batch = batch.min(request.count);
     let forward = Forward::new(&model.unet, batch, [height, width])?;
     let mut network = flag.load(device, &forward, &model.weights, batch)?;
-    let mut progress = Progress::new("flow", 0, request.count);
     let found = follow_flow(
         flow,
         &mut network,
@@ -42,9 +60,8 @@ pub(super) fn follow(
         [elements, channels],
         labels.as_deref(),
         (direction, tolerance),
-        &mut |done, runs| progress.at(done, || format!("pictures, {runs} runs,")),
+        tell,
     )?;
-    progress.finish();
     if found.pictures.iter().any(|value| !value.is_finite()) {
         return Err(Error::input("the network's pictures are not finite: NaN or infinity was drawn"));
     }

@@ -3,6 +3,7 @@
 use crate::data::{Dataset, Fit, Options};
 use crate::diffusion::{Known, Request, Resampling};
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::kernels::known_part::Projection;
 use std::path::{Path, PathBuf};
 
@@ -97,6 +98,17 @@ impl GivenFlags {
 }
 
 impl Given {
+    /// A fingerprint of all that is given, if anything is.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        let known = self.known.iter().flat_map(|(pictures, mask)| [Some(pictures), mask.as_ref()]);
+        let all: Vec<&Dataset> = self.begin.iter().chain(known.flatten()).collect();
+        let mut fingerprint = Fingerprint::default().bytes(format!("{:?}", self.projection).as_bytes());
+        for data in &all {
+            fingerprint = (0..data.len()).fold(fingerprint, |so_far, picture| so_far.bytes(data.bytes(picture)));
+        }
+        (!all.is_empty()).then(|| fingerprint.text())
+    }
+
     /// Writes what is given of so many pictures, the first of which has this number.
     pub(super) fn request(&self, request: &mut Request) {
         let numbers = || (0..request.count).map(|i| request.first_picture as usize + i);

@@ -1,17 +1,20 @@
 //! `aquatint interpolate`
 
 use super::device::DeviceFlag;
+use super::drawer::draw;
 use super::flow;
 use super::guidance::GuidanceFlags;
 use super::invert::find_noise;
 use super::model::read_model;
-use super::sample::{draw, picture_size, write_pictures};
+use super::output::say;
+use super::sample::picture_size;
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Fit};
 use crate::device::Device;
 use crate::diffusion::{Direction, Request, slerp};
 use crate::error::{Error, Result};
+use crate::pictures::{Pictures, save_png};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -55,7 +58,9 @@ pub(super) struct Interpolate {
 }
 
 /// More are a mistake.
-const MOST_PICTURES: usize = 100_000;
+const MOST_PICTURES: usize = 1000;
+/// Pictures on a row of the sheet.
+const IN_A_ROW: usize = 16;
 
 impl Interpolate {
     pub(super) fn run(&self) -> Result<ExitCode> {
@@ -108,8 +113,22 @@ impl Interpolate {
             }
             Way::Chain(chain) => draw(&model, chain, &mut *device, &self.device, &request, self.batch, size)?,
         };
-        write_pictures(&self.out, &drawn, self.count, shape)?;
+        self.write(&Pictures::new(&drawn, self.count, shape)?)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Writes the pictures, and a sheet on which they lie in rows.
+    fn write(&self, pictures: &Pictures) -> Result<()> {
+        let out = &self.out;
+        std::fs::create_dir_all(out).map_err(Error::io(out))?;
+        let digits = (self.count - 1).to_string().len().max(4);
+        for index in 0..self.count {
+            pictures.save_png(&out.join(format!("{index:0digits$}.png")), index)?;
+        }
+        let sheet = out.join("sheet.png");
+        save_png(&sheet, &pictures.contact_sheet(IN_A_ROW, None)?.into())?;
+        say!("{} pictures and {}", self.count, sheet.display());
+        Ok(())
     }
 
     /// The noise of a request's picture, by the way back of this way.

@@ -1,18 +1,19 @@
 //! `aquatint invert`
 
 use super::device::DeviceFlag;
+use super::drawer::draw;
 use super::flow;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::say;
-use super::sample::{draw, picture_size, to_nchw};
+use super::sample::{picture_size, to_nchw};
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::{ModelFolder, write_tensors};
 use crate::data::{Dataset, Fit, Options};
 use crate::device::Device;
 use crate::diffusion::{Direction, Guidance, Request};
 use crate::error::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Finds the noise that a model draws given pictures from
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 pub(super) struct Invert {
     /// A model folder, a run's or one in diffusers' layout, or a file of weights beside its config.json
     model: PathBuf,
-    /// The pictures: digits, IDX files or a folder, as `train` takes them
+    /// The pictures: digits, IDX files or a folder, as `train` takes them, or one PNG or JPEG
     #[arg(long, value_name = "DATA")]
     data: String,
     /// Pictures to take, the first ones of the data; all if not given
@@ -71,8 +72,12 @@ impl Invert {
             grayscale: Some(channels == 1),
             multiple_of: 1,
         };
-        let data = Dataset::open(&self.data, &options)?;
         let expected = [size[0], size[1], channels];
+        let file = Path::new(&self.data);
+        let data = match Dataset::is_picture(file) && file.is_file() {
+            true => Dataset::open_picture(file, expected, self.fit)?,
+            false => Dataset::open(&self.data, &options)?,
+        };
         if data.shape() != expected {
             let (data, found) = (&self.data, data.shape());
             return Err(Error::input(format!("{data}: pictures of {found:?}, the model takes {expected:?}")));

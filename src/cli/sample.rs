@@ -2,23 +2,25 @@
 
 use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
-use super::flow;
+use super::drawer::{BATCH, BatchSize, Drawer, Kit};
 use super::given_pictures::GivenFlags;
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::{note, say};
 use super::progress::Progress;
+use super::sample_job::{Batch, Job, Shard};
+use super::sample_output::Output;
+use super::sample_path::{MOST_PICTURES as MOST_ON_PATH, PathFile};
+use super::sample_record::Record;
 use super::sampling::{SamplingFlags, Way};
-use crate::checkpoint::{ClassifierFolder, ModelFolder, Tensors, write_tensors};
-use crate::device::Device;
-use crate::diffusion::{
-    Aim, Chain, ChainOptions, Direction, Guidance, Guide, Passes, Request, Sampler, SamplerOptions, StepNoise,
-};
+use crate::atomic_file;
+use crate::checkpoint::{ModelFolder, Tensors};
+use crate::diffusion::{Aim, ChainOptions, Guidance, Request};
 use crate::error::{Error, Result};
-use crate::kernels::known_part::Projection;
+use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
-use crate::pictures::{Pictures, save_png};
-use crate::plan::Storage;
+use crate::pictures::Label;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,26 +41,40 @@ use std::process::ExitCode;
     aquatint sample runs/digits --init sketch.png --strength 0.5 -n 16 --out edited\n  \
     aquatint sample runs/digits --inpaint seven.png --mask hole.png --resample 10 --steps 50 -n 16 --out filled\n  \
     aquatint sample runs/photos --colorize old.jpg --out colours\n  \
-    aquatint sample runs/photos --upscale small.png --out large\n\n\
+    aquatint sample runs/photos --upscale small.png --out large\n  \
+    aquatint sample runs/digits -n 50000 --sampler unipc --steps 20 --npz digits.npz --out many\n  \
+    aquatint sample runs/digits --path way.gif --x0-path predicted.png --steps 50 --sampler ddim --out drawn\n  \
+    aquatint sample runs/digits -n 50000 --shard $((SLURM_ARRAY_TASK_ID+1))/8 --out many\n\n\
     --sampler does what diffusers' `from_config` does: the keys of the folder's scheduler that the other class knows are \
-    kept, the rest is the other class's default.")]
+    kept, the rest is the other class's default.\n\n\
+    The same command in the same --out goes on where one was interrupted, and comes to the same bytes: sampling.json in it \
+    says what its pictures were asked to be, and another command is refused.\n\n\
+    A job of -n pictures can be drawn in shards, for instance by a Slurm array (sbatch --array=0-7) as above. All may write to one \
+    --out, in which the command without --shard then makes the sheet of all. Shards are whole batches, if there are as many as \
+    shards; other batches are drawn by both of their shards, each keeping its part. So all pictures have the bits that one run \
+    gives them, on devices of one kind with the same --batch; on others they agree to about 1e-3.")]
 pub(super) struct Sample {
     /// A model folder, a run's or one in diffusers' layout, or a file of weights beside its config.json
     model: PathBuf,
     /// Pictures to draw
     #[arg(short = 'n', long = "count", default_value_t = 64, value_name = "N")]
     count: usize,
-    #[command(flatten)]
-    sampling: SamplingFlags,
     /// Makes the noise; picture k of a seed gets the same noise whatever is drawn with it
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     seed: u64,
     /// Folder for the PNGs and the contact sheet
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Pictures at a time
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    batch: usize,
+    /// Pictures at a time; if not given, 64, or the largest halving of it that fits in the device's memory
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Draws part I of N of the -n pictures, I from 1 to N, so that N runs draw all; pictures keep their numbers, and the
+    /// sheet's and the other files' names get -I-of-N before their ending
+    #[arg(long, value_name = "I/N")]
+    shard: Option<String>,
+    /// Replaces what another command has drawn in --out
+    #[arg(long, conflicts_with = "shard")]
+    overwrite: bool,
     /// Height and width; the model's own if not given
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
@@ -70,14 +86,16 @@ pub(super) struct Sample {
     /// first; samplers that add none do not look at it, those that add more than one in a step take as many
     #[arg(long, value_name = "FILE")]
     step_noise: Option<PathBuf>,
-    /// Writes the pictures as floats, tensor `sample` [N, C, H, W] in [-1, 1]
-    #[arg(long, value_name = "FILE")]
-    tensors: Option<PathBuf>,
     /// A class, or one for every picture: 3 or 5,2,...; all classes in turn if not given
     #[arg(long, value_delimiter = ',', value_name = "CLASS")]
     class: Vec<u32>,
     #[command(flatten)]
     device: DeviceFlag,
+    // Headings are those of all flags after them.
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    sampling: SamplingFlags,
     #[command(flatten)]
     guidance: GuidanceFlags,
     #[command(flatten)]
@@ -86,10 +104,35 @@ pub(super) struct Sample {
     given: GivenFlags,
 }
 
+/// Files beside the PNGs.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Output")]
+struct FileFlags {
+    /// Writes the pictures as floats to a safetensors file: tensor `sample` [N, C, H, W] in [-1, 1]
+    #[arg(long, value_name = "FILE")]
+    tensors: Option<PathBuf>,
+    /// Writes the pictures as bytes to a NumPy archive: array `arr_0` [N, H, W, C], which FID scripts read
+    #[arg(long, value_name = "FILE")]
+    npz: Option<PathBuf>,
+    /// Shows x_t from noise to picture: an animation, .gif or .png, of at most 100 frames, or .safetensors, tensor `path`
+    /// [stages + 1, N, C, H, W]; in the scale that the network takes
+    #[arg(long, value_name = "FILE")]
+    path: Option<PathBuf>,
+    /// Shows the x_0 that every stage predicts, guided and clipped, as --path does; tensor `path` [stages, N, C, H, W]
+    #[arg(long, value_name = "FILE")]
+    x0_path: Option<PathBuf>,
+    /// Pictures of --path and --x0-path, the first ones, 1 to 64
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    path_pictures: usize,
+    /// Leaves the pictures' numbers and classes off the sheet
+    #[arg(long)]
+    no_labels: bool,
+}
+
 /// Pictures in one call. Further ones are drawn with another seed.
 const MOST_PICTURES: usize = 1 << 24;
 /// Pictures on the contact sheet.
-const SHEET: usize = 1024;
+pub(super) const SHEET: usize = 1024;
 
 /// NCHW to NHWC.
 pub(super) fn to_nhwc(data: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
@@ -105,11 +148,13 @@ pub(super) fn to_nchw(data: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
 
 impl Sample {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        for (flag, value) in [("-n", self.count), ("--batch", self.batch)] {
+        for (flag, value) in [("-n", self.count), ("--batch", self.batch.unwrap_or(1))] {
             if !(1..=MOST_PICTURES).contains(&value) {
                 return Err(Error::input(format!("{flag} is {value}, expected 1 to {MOST_PICTURES}")));
             }
         }
+        let shard = self.shard.as_deref().map(Shard::parse).transpose()?;
+        self.files.check(&self.out)?;
         let mut model = read_model(&self.model)?;
         self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
@@ -119,10 +164,14 @@ impl Sample {
         let way = self.sampling.way(&model.scheduler, base)?;
         let channels = model.unet.config().in_channels;
         let mut draws = 0;
+        let mut stages = None;
+        let mut asked = String::new();
         if let Way::Chain(chain) = &way {
             chain.guidance().check_network(model.unet.config())?;
             chain.check_channels(channels, model.unet.config().out_channels)?;
             draws = chain.draws();
+            stages = Some(chain.stages().len());
+            asked = Fingerprint::default().bytes(format!("{chain:?}").as_bytes()).text();
         }
         let shape = [self.count, channels, height, width];
         let guide = self.classifier.read(&model, [height, width])?;
@@ -142,49 +191,173 @@ impl Sample {
             step_noise: self.step_noise.as_deref().map(|path| read_noise(path, &[draws], shape)).transpose()?,
             ..Request::default()
         };
-        given.request(&mut request);
+        let labels = request.labels_for(model.unet.config())?;
         let mut device = self.device.open()?;
-        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
         if let Some(guide) = &guide {
             let aim = self.classifier.aim(guide, &self.class, self.count, &mut *device, &self.device)?;
             request.aim = Some(aim);
         }
-        let size = [height, width];
-        let drawn = match way {
-            Way::Chain(chain) => {
-                let sizes = [self.batch, height, width];
-                let beside = (guide.as_ref(), given.projection);
-                draw_with(&model, beside, chain, &mut *device, &self.device, &request, sizes)?
-            }
-            Way::Flow(along, tolerance) => {
-                let to_pictures = (Direction::ToPictures, tolerance);
-                flow::follow(&model, &along, &mut *device, &self.device, &request, self.batch, size, to_pictures)?
-            }
+
+        let kit = Kit {
+            model: &model,
+            classifier: guide.as_ref(),
+            projection: given.projection,
+            predictions: self.files.x0_path.is_some(),
+            flag: &self.device,
+            size: [height, width],
+        };
+        let most = self.batch.unwrap_or(BATCH).min(self.count);
+        let output = |batch: usize| {
+            let together = [batch, most].map(|batch| Drawer::together(&way, batch));
+            let job = Job::new(self.count, together, shard);
+            let mut output = Output::new(&self.out, job.clone(), [height, width, channels]);
+            self.files.ask(&mut output, &job, stages)?;
+            Ok((job, output))
+        };
+        let record = |batch: usize| {
+            let mut keys = self.sampling.record(&model.scheduler);
+            let weights = Fingerprint::default().floats(&model.weights);
+            let network = format!("{}{}", model.unet.config().to_json(), model.scheduler.to_json());
+            let noise = |noise: &Option<Vec<f32>>| noise.as_ref().map(|x| Fingerprint::default().floats(x).text());
+            let aim = request.aim.as_ref().map(|aim| match aim {
+                Aim::Classes(classes) => Fingerprint::default().integers(classes).text(),
+                Aim::Features(features) => Fingerprint::default().floats(features).text(),
+            });
+            let rest = json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "count": self.count,
+                "seed": self.seed,
+                "batch": batch,
+                "size": [height, width],
+                "weights": weights.text(),
+                "configuration": Fingerprint::default().bytes(network.as_bytes()).text(),
+                "guidance": guidance.scale,
+                "guidance_rescale": guidance.rescale,
+                "guidance_interval": guidance.interval,
+                "classifier_scale": guidance.classifier_scale,
+                "stages": asked,
+                "classes": labels.as_ref().map(|labels| Fingerprint::default().integers(labels).text()),
+                "classifier": guide.as_ref().map(|guide| Fingerprint::default().floats(&guide.weights).text()),
+                "aim": aim,
+                "init_noise": noise(&request.initial_noise),
+                "step_noise": noise(&request.step_noise),
+                "strength": strength,
+                "given": given.fingerprint(),
+            });
+            keys.extend(rest.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+            keys.retain(|_, value| !value.is_null());
+            Record(keys)
         };
 
-        if let Some(path) = &self.tensors {
-            let tensor = ("sample".to_string(), shape.to_vec(), to_nchw(&drawn, shape));
-            write_tensors(path, &[tensor], &[])?;
+        if self.overwrite {
+            output(most)?.1.clear(Record::read(&self.out)?.and_then(|earlier| earlier.number("count")))?;
         }
-        write_pictures(&self.out, &drawn, self.count, [height, width, channels])?;
+        let mut drawer: Option<Drawer> = None;
+        // Twice where there is no record: another shard may be faster to write it.
+        let batch = loop {
+            let strays = output(most)?.1.refuse_strays();
+            if let Some(earlier) = Record::read(&self.out)? {
+                let batch = match self.batch {
+                    None => earlier.number("batch").filter(|batch| (1..=most).contains(batch)).unwrap_or(most),
+                    Some(_) => most,
+                };
+                earlier.check(&self.out, &record(batch))?;
+                break batch;
+            }
+            strays?;
+            let size = if self.batch.is_some() { BatchSize::Given(most) } else { BatchSize::Fitting(most) };
+            let loaded = Drawer::load(kit, &way, &mut *device, &request, size)?;
+            std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
+            record(loaded.batch()).create(&self.out)?;
+            drawer = Some(loaded);
+        };
+        let (job, mut output) = output(batch)?;
+        if job.range.is_empty() {
+            say!("{}", job.describe());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let all = job.batches().count();
+        let missing: Vec<Batch> = job.batches().filter(|batch| !output.has(batch)).collect();
+        match (missing.len(), all) {
+            (0, _) => note!("{}: {} are there", self.out.display(), job.describe()),
+            (left, all) if left < all => note!("{}: {} of {all} batches are there", self.out.display(), all - left),
+            _ => {}
+        }
+        if !missing.is_empty() {
+            let mut drawer = match drawer.take().filter(|drawer| drawer.batch() == batch) {
+                Some(drawer) => drawer,
+                None => Drawer::load(kit, &way, &mut *device, &request, BatchSize::Given(batch))?,
+            };
+            let work: Vec<(usize, &str)> = missing.iter().map(|batch| drawer.work(batch.drawn.len())).collect();
+            let mut progress = Progress::new("drawing", 0, work.iter().map(|(steps, _)| steps).sum());
+            let mut before = 0;
+            for (batch, (steps, what)) in missing.iter().zip(work) {
+                let mut part = request.part(batch.drawn.clone(), height * width * channels)?;
+                given.request(&mut part);
+                output.take(batch, |watch| {
+                    let tell = &mut |done| progress.at(before + done, || what.into());
+                    drawer.draw(kit, &mut *device, &part, watch, tell)
+                })?;
+                before += steps;
+            }
+            progress.finish();
+        }
+        let classes = match (&request.aim, labels) {
+            (Some(Aim::Classes(classes)), None) => Some(classes.clone()),
+            (_, labels) => labels,
+        };
+        let names = guide.map(|guide| guide.class_names).unwrap_or_default();
+        let label = |picture: usize| Label {
+            number: format!("#{picture}"),
+            class: classes.as_ref().map_or(String::new(), |classes| {
+                let class = classes[picture] as usize;
+                names.get(class).cloned().unwrap_or_else(|| class.to_string())
+            }),
+        };
+        output.finish((!self.files.no_labels).then_some(&label))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Writes pictures into a folder, and a contact sheet of the first.
-pub(super) fn write_pictures(out: &Path, drawn: &[f32], count: usize, shape: [usize; 3]) -> Result<()> {
-    std::fs::create_dir_all(out).map_err(Error::io(out))?;
-    let pictures = Pictures::new(drawn, count, shape)?;
-    let digits = (count - 1).to_string().len().max(4);
-    for index in 0..count {
-        pictures.save_png(&out.join(format!("{index:0digits$}.png")), index)?;
+impl FileFlags {
+    fn all(&self) -> [(&'static str, &Option<PathBuf>); 4] {
+        [("--tensors", &self.tensors), ("--npz", &self.npz), ("--path", &self.path), ("--x0-path", &self.x0_path)]
     }
-    let sheet = out.join("sheet.png");
-    let on_sheet = count.min(SHEET);
-    let first = Pictures::new(&drawn[..on_sheet * shape.iter().product::<usize>()], on_sheet, shape)?;
-    save_png(&sheet, &first.contact_sheet(0, None)?.into())?;
-    say!("{count} pictures and {}", sheet.display());
-    Ok(())
+
+    /// Refuses files that could not be written, before the work.
+    fn check(&self, out: &Path) -> Result<()> {
+        for (flag, file) in self.all() {
+            let Some(file) = file else { continue };
+            if flag.ends_with("path") {
+                PathFile::check_name(flag, file)?;
+            }
+            // The pictures' folder may not be there yet.
+            if file.parent() != Some(out) || out.exists() {
+                atomic_file::check(file)?;
+            }
+        }
+        if !(1..=MOST_ON_PATH).contains(&self.path_pictures) {
+            let found = self.path_pictures;
+            return Err(Error::input(format!("--path-pictures is {found}, expected 1 to {MOST_ON_PATH}")));
+        }
+        Ok(())
+    }
+
+    /// Says what is to be written of a job.
+    fn ask(&self, output: &mut Output, job: &Job, stages: Option<usize>) -> Result<()> {
+        let named = |file: &Option<PathBuf>| file.as_deref().map(|file| job.file(file));
+        output.tensors = named(&self.tensors);
+        output.npz = named(&self.npz);
+        let first = job.range.start..job.range.end.min(job.range.start + self.path_pictures);
+        for (file, predicted) in [(&self.path, false), (&self.x0_path, true)] {
+            let Some(file) = named(file) else { continue };
+            let Some(stages) = stages else {
+                return Err(Error::input("rk45 takes steps of its own for every picture; expected no --path with it"));
+            };
+            output.paths.push(PathFile::new(&file, predicted, stages, first.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// The size that was asked for, or the model's own.
@@ -203,70 +376,6 @@ fn read_noise(path: &Path, before: &[usize], [n, c, h, w]: [usize; 4]) -> Result
     let file = Tensors::open(path)?;
     let data = file.finite("noise", &[before, &[n, c, h, w]].concat())?;
     Ok(to_nhwc(&data, [before.iter().product::<usize>() * n, c, h, w]))
-}
-
-/// Draws a request with a progress bar.
-pub(super) fn draw(
-    model: &ModelFolder,
-    chain: Chain,
-    device: &mut dyn Device,
-    flag: &DeviceFlag,
-    request: &Request,
-    batch: usize,
-    [height, width]: [usize; 2],
-) -> Result<Vec<f32>> {
-    draw_with(model, (None, None), chain, device, flag, request, [batch, height, width])
-}
-
-/// As [`draw`], guided by a classifier, or with what is known of the pictures; the sizes are pictures at a time, height and
-/// width.
-fn draw_with(
-    model: &ModelFolder,
-    (classifier, projection): (Option<&ClassifierFolder>, Option<Projection>),
-    chain: Chain,
-    device: &mut dyn Device,
-    flag: &DeviceFlag,
-    request: &Request,
-    [batch, height, width]: [usize; 3],
-) -> Result<Vec<f32>> {
-    let weights = Storage::f32("weights", model.weights.len());
-    let batch = batch.min(request.count);
-    let stages = chain.stages().len();
-    let step_noise = if request.step_noise.is_some() { StepNoise::Given } else { StepNoise::Drawn };
-    let by_classes = matches!(request.aim, Some(Aim::Classes(_)));
-    let pulls = classifier.filter(|_| chain.guidance().classifier_scale > 0.0);
-    let of_guide = pulls.map(|folder| (folder, Storage::f32("classifier's weights", folder.weights.len())));
-    let guide =
-        of_guide.as_ref().map(|(folder, weights)| Guide { classifier: &folder.classifier, weights, by_classes });
-    let size = [height, width];
-    let options = SamplerOptions { step_noise, guide: guide.as_ref(), projection };
-    let record = |batch: usize| Sampler::with(&model.unet, &weights, chain.clone(), batch, size, options);
-    let mut sampler = record(batch)?;
-    let both = chain.stages().iter().any(|stage| stage.passes() == Passes::Both);
-    let each = if both { ", each with and without its class" } else { "" };
-    note!("memory       {:.1} MB planned for {batch} pictures at a time{each}", sampler.memory().total() as f64 / 1e6);
-    flag.tune(device, |device, watch| sampler.tune(device, watch))?;
-    if let Err(error) = sampler.load(device) {
-        let Error::OutOfMemory(why) = error else { return Err(error) };
-        let halves = std::iter::successors(Some(batch / 2), |batch| Some(batch / 2)).take_while(|&batch| batch > 0);
-        let fits = |batch: &usize| record(*batch).is_ok_and(|smaller| smaller.would_fit(device));
-        let advice = match halves.into_iter().find(fits) {
-            Some(fitting) => format!("--batch {fitting} would fit"),
-            None => "not even --batch 1 would fit".into(),
-        };
-        return Err(Error::OutOfMemory(format!("batch {batch}{each}: {why}; {advice}")));
-    }
-    device.upload(&weights, 0, &model.weights)?;
-    if let Some((folder, weights)) = &of_guide {
-        device.upload(weights, 0, &folder.weights)?;
-    }
-    let mut progress = Progress::new("drawing", 0, request.count.div_ceil(batch) * stages);
-    let drawn = sampler.sample(device, request, |number, done, _| {
-        progress.at(number * stages + done, || "steps,".into());
-        Ok(())
-    })?;
-    progress.finish();
-    Ok(drawn)
 }
 
 #[cfg(test)]

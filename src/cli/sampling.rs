@@ -3,6 +3,7 @@
 use crate::diffusion::likelihood::{Flow, Tolerance};
 use crate::diffusion::{Chain, ChainOptions, Churn, Guidance, SamplerName, SchedulerConfig, Timesteps};
 use crate::error::{Error, Result};
+use serde_json::{Map, Value, json};
 
 /// What is asked of the sampler.
 #[derive(clap::Args)]
@@ -135,6 +136,26 @@ impl SamplingFlags {
         }
         let tolerance = Tolerance { absolute: tolerance, relative: tolerance };
         Ok(Some(Way::Flow(Flow::new(scheduler)?, tolerance)))
+    }
+
+    /// What was asked for, for a record of what is drawn; the rest is as the model's scheduler has it.
+    pub(super) fn record(&self, scheduler: &SchedulerConfig) -> Map<String, Value> {
+        let flags = json!({
+            "sampler": self.sampler.unwrap_or_else(|| SamplerName::of(scheduler.class)).name(),
+            "steps": self.steps,
+            "timesteps": self.timesteps.as_ref().map(|timesteps| format!("{timesteps:?}")),
+            "eta": self.eta,
+            "s_churn": self.s_churn,
+            "s_tmin": self.s_tmin,
+            "s_tmax": self.s_tmax,
+            "s_noise": self.s_noise,
+            "corrector_steps": self.corrector_steps,
+            "snr": self.snr,
+            "langevin_epsilon": self.langevin_epsilon,
+            "tolerance": self.tolerance,
+            "diffusers_exact": self.diffusers_exact,
+        });
+        if let Value::Object(flags) = flags { flags } else { Map::new() }
     }
 
     fn options(&self, base: ChainOptions) -> ChainOptions {

@@ -12,10 +12,20 @@ use super::fit::{check_side, square, zeros};
 use super::{Dataset, Options};
 use crate::error::{Error, Result};
 
-/// What `sample` writes beside its pictures: no picture of its own, unless it is the only one.
-const SHEET: &str = "sheet.png";
 /// How many pictures are decoded between two reports of progress.
 const BATCH: usize = 256;
+
+/// Whether it is what `sample` writes beside its pictures, a `sheet.png` or a shard's `sheet-I-of-N.png`: no picture of its
+/// own, unless there is no other one.
+fn is_sheet(path: &Path) -> bool {
+    let name = path.file_stem().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("sheet"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let of_shard = |rest: &str| {
+        let numbers = rest.strip_prefix('-').and_then(|rest| rest.split_once("-of-"));
+        numbers.is_some_and(|(index, of)| is_number(index) && is_number(of))
+    };
+    path.extension().is_some_and(|ending| ending == "png") && name.is_some_and(|rest| rest.is_empty() || of_shard(rest))
+}
 
 /// Whether the name ends as those of PNG and JPEG files do.
 pub(super) fn is_picture(path: &Path) -> bool {
@@ -98,9 +108,9 @@ fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
             folder.display()
         )));
     }
-    let sheet = folder.join(SHEET);
-    if paths.len() > 1 {
-        paths.retain(|path| *path != sheet);
+    let is_own = |path: &PathBuf| !(path.parent() == Some(folder) && is_sheet(path));
+    if paths.iter().any(is_own) {
+        paths.retain(is_own);
     }
     paths.sort();
     Ok(paths)
@@ -201,6 +211,21 @@ mod tests {
         red(root.join("stray.png"), 4, 4, 40);
         let set = open(root, &Options::default()).unwrap();
         assert_eq!((set.len(), set.labels.as_ref(), set.classes()), (4, None, 0));
+    }
+
+    #[test]
+    fn sheets_are_no_pictures() {
+        let sheet = |name: &str| is_sheet(Path::new(name));
+        assert!(sheet("a/sheet.png") && sheet("sheet-2-of-8.png"));
+        assert!(!sheet("sheet.jpg") && !sheet("sheet-a-of-8.png") && !sheet("sheets.png") && !sheet("my-sheet.png"));
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let open = |root: &Path| open(root, &Options::default()).unwrap().len();
+        red(root.join("sheet-1-of-2.png"), 4, 4, 1);
+        assert_eq!(open(root), 1);
+        red(root.join("a.png"), 4, 4, 1);
+        red(root.join("sheet.png"), 4, 4, 1);
+        assert_eq!(open(root), 1);
     }
 
     #[test]

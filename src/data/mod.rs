@@ -60,7 +60,7 @@ impl Dataset {
     /// counting from 0); an IDX images file, gzipped or not, with its labels beside it if they are there; a folder of
     /// IDX files in MNIST's naming, all of it or, as `FOLDER:train` and `FOLDER:test`, one part; an `.npz` archive of
     /// `arr_0`, bytes [N, H, W, C], and labels in `arr_1`; or a folder of PNG and JPEG pictures, searched with its
-    /// subfolders, hidden files and a `sheet.png` in it, as `sample` writes it beside its pictures, left out. Where all the pictures lie in two or
+    /// subfolders, hidden files and sheets in it, as `sample` writes them beside its pictures, left out. Where all the pictures lie in two or
     /// more first-level subfolders, those, in sorted order, are the classes.
     ///
     /// A folder that happens to be called `digits` is reached as `./digits`.

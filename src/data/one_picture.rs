@@ -5,10 +5,16 @@ use std::path::Path;
 use image::{ImageBuffer, Pixel};
 
 use super::fit::square;
+use super::folder::is_picture;
 use super::{Dataset, Fit, decode};
 use crate::error::{Error, Result};
 
 impl Dataset {
+    /// Whether a file's name ends as those of pictures do.
+    pub fn is_picture(path: &Path) -> bool {
+        is_picture(path)
+    }
+
     /// The picture of a file alone, brought to `[height, width, channels]`.
     ///
     /// # Errors

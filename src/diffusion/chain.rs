@@ -406,6 +406,18 @@ mod tests {
     }
 
     #[test]
+    fn log_linear_sigmas_end_at_the_least_one() {
+        let keys = json!({ "_class_name": "EulerDiscreteScheduler", "interpolation_type": "log_linear" });
+        let chain = chain(keys, ChainOptions { steps: Some(7), ..ChainOptions::default() }).unwrap();
+        let sigmas: Vec<f64> = chain.stages().iter().map(|stage| stage.level[1] / stage.level[0]).collect();
+        let least = sigmas[6] * chain.stages()[6].weights.x_of[0] * chain.stages()[6].level[0];
+        let schedule = NoiseSchedule::new(&SchedulerConfig::default());
+        let first = (schedule.one_minus_alphas_cumprod[0] / schedule.alphas_cumprod[0]).sqrt();
+        assert!((least / first - 1.0).abs() < 1e-9, "{least}, expected {first}");
+        assert!((sigmas[5] / sigmas[6] - sigmas[6] / least).abs() < 1e-9, "{sigmas:?}");
+    }
+
+    #[test]
     fn chains_that_cannot_be_taken_are_refused() {
         let options = |steps: usize| ChainOptions { steps: Some(steps), ..ChainOptions::default() };
         refused(json!({}), options(1001), &["1001", "1000"]);

@@ -74,9 +74,14 @@ impl Plan<'_> {
 
     /// What a chain of these ends with.
     pub(super) fn end(&self) -> Point {
-        match (self.config.final_sigmas_type, self.config.process()) {
-            (FinalSigmas::SigmaMin, None) => {
-                let sigma = self.sigmas(self.config.rescale_betas_zero_snr).first();
+        let config = self.config;
+        let ladder = config.use_karras_sigmas || config.use_exponential_sigmas;
+        // diffusers makes one of these sigmas more than there are steps, and does not come to the final one.
+        let log_linear = config.interpolation_type == InterpolationType::LogLinear && !ladder;
+        let least = log_linear || config.final_sigmas_type == FinalSigmas::SigmaMin;
+        match config.process() {
+            None if least => {
+                let sigma = self.sigmas(config.rescale_betas_zero_snr).first();
                 Point { noise: sigma, ..Point::PICTURE }
             }
             _ => Point::PICTURE,

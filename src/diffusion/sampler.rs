@@ -2,12 +2,13 @@
 
 use super::classifier_guidance::Pull;
 use super::known::KnownPart;
-use super::{Aim, Chain, Guide, Known, Passes};
+use super::{Aim, Chain, Guide, Known, Look, Passes};
 use crate::device::{Choices, Device, PlanId};
 use crate::error::{Error, Result};
 use crate::kernels::dynamic_threshold::dynamic_threshold;
 use crate::kernels::guidance_rescale::guidance_rescale;
 use crate::kernels::known_part::Projection;
+use crate::kernels::predicted_x0::predicted_x0;
 use crate::kernels::random::{Purpose, normal_noise};
 use crate::kernels::repeat::repeat;
 use crate::kernels::sampler_step::{COLUMNS, Clipping, Deviation, Operands, SamplerStep, sampler_step};
@@ -85,6 +86,8 @@ pub struct SamplerOptions<'a> {
     pub guide: Option<&'a Guide<'a>>,
     /// What is known of the pictures.
     pub projection: Option<Projection>,
+    /// Keeps the predicted x_0 of every stage for a [`Look`].
+    pub predictions: bool,
 }
 
 /// Draws batches of pictures with a network's weights.
@@ -98,6 +101,7 @@ pub struct Sampler {
     told: Told,
     table: Storage,
     step_noise: Option<Storage>,
+    predicted: Option<Storage>,
     pull: Option<Pull>,
     known: Option<KnownPart>,
     loaded: Option<Loaded>,
@@ -140,6 +144,7 @@ struct Shared<'a> {
     table: &'a Storage,
     kept: Storage,
     given: Option<&'a Storage>,
+    predicted: Option<&'a Storage>,
     guide: Option<(&'a Guide<'a>, &'a Pull)>,
 }
 
@@ -180,6 +185,11 @@ impl Shared<'_> {
             Some(threshold) => Some(dynamic_threshold(&mut r, table, output, [factors, gradient], x, threshold)?),
             None => None,
         };
+        if let Some(predicted) = self.predicted {
+            let predicted = r.input(predicted, &shape);
+            let beside = [factors, thresholds, gradient];
+            predicted_x0(&mut r, chain.kernel().clipping, [table, output, x], beside, predicted)?;
+        }
         let history = chain.kernel().history;
         let kept = (history > 0).then(|| r.input(&self.kept, &[history, self.x.len()]));
         let noise = self.given.map(|given| r.input(given, &shape));
@@ -236,7 +246,7 @@ impl Sampler {
     ) -> Result<Self> {
         let config = unet.config();
         let scale = chain.guidance().classifier_scale;
-        let SamplerOptions { step_noise, guide, projection } = options;
+        let SamplerOptions { step_noise, guide, projection, predictions } = options;
         if scale > 0.0 && guide.is_none() {
             return Err(Error::input(format!("classifier scale is {scale}, but there is no classifier")));
         }
@@ -257,6 +267,7 @@ impl Sampler {
         let x = Storage::f32("pictures", len);
         let table = Storage::f32("sampler's table", chain.stages().len() * COLUMNS);
         let given = (step_noise == StepNoise::Given).then(|| Storage::f32("noise", len));
+        let predicted = predictions.then(|| Storage::f32("predicted pictures", len));
 
         let mut r = Recorder::new();
         let noise = r.input(&x, &shape);
@@ -274,6 +285,7 @@ impl Sampler {
             table: &table,
             kept,
             given: given.as_ref(),
+            predicted: predicted.as_ref(),
             guide: guide.zip(pull.as_ref()),
         };
         let record = |wanted: bool, passes: usize| wanted.then(|| shared.record(passes)).transpose();
@@ -281,7 +293,21 @@ impl Sampler {
         let plans = Plans { noise, single: record(single, 1)?, both: record(both, 2)?, none };
         let known = projection.map(|projection| KnownPart::new(projection, &chain, &x, shape)).transpose()?;
         let network = config.clone();
-        Ok(Self { batch, shape, chain, network, plans, x, told, table, step_noise: given, pull, known, loaded: None })
+        Ok(Self {
+            batch,
+            shape,
+            chain,
+            network,
+            plans,
+            x,
+            told,
+            table,
+            step_noise: given,
+            predicted,
+            pull,
+            known,
+            loaded: None,
+        })
     }
 
     /// What its stages need.
@@ -367,8 +393,9 @@ impl Sampler {
         device.has_room(plan, self.memory().total() - plan.memory().total())
     }
 
-    /// Draws `request.count` pictures: NHWC, in [-1, 1] as far as the network keeps to it. `watch` is called after every
-    /// stage with (the batch's number, stages done in it, and a way to look at x_t, in the scale that the network takes).
+    /// Draws `request.count` pictures: NHWC, in [-1, 1] as far as the network keeps to it. `watch` is called before
+    /// the first stage of a batch and after every one, with (the batch's number, stages done in it, a look at the pictures).
+    /// Of more pictures than fit in memory, [`Request::part`] makes requests of a batch each.
     ///
     /// # Errors
     /// [`Input`](Error::Input) if the request does not fit the model; the device's; the sampler's if a picture is not
@@ -377,7 +404,7 @@ impl Sampler {
         &mut self,
         device: &mut dyn Device,
         request: &Request,
-        mut watch: impl FnMut(usize, usize, &mut dyn FnMut() -> Result<Vec<f32>>) -> Result<()>,
+        mut watch: impl FnMut(usize, usize, &mut Look) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let labels = request.labels_for(&self.network)?;
         let picture: usize = self.shape[1..].iter().product();
@@ -433,6 +460,8 @@ impl Sampler {
             if let (Some(part), Some(known)) = (&self.known, &request.known) {
                 part.upload(device, known, first, wanted)?;
             }
+            let (x, predicted, len) = (&self.x, self.predicted.as_ref(), wanted * picture);
+            watch(number, 0, &mut Look { device, x, predicted, len })?;
             for (row, stage) in self.chain.stages().iter().enumerate() {
                 device.upload(&self.told.timesteps, 0, &vec![stage.timestep as f32; self.told.timesteps.len()])?;
                 if let Some(labels) = &labels {
@@ -457,8 +486,7 @@ impl Sampler {
                 {
                     device.run(known, &step)?;
                 }
-                let mut look = || Ok(device.download(&self.x)?[..wanted * picture].to_vec());
-                watch(number, row + 1, &mut look)?;
+                watch(number, row + 1, &mut Look { device, x, predicted, len })?;
             }
             let drawn = &device.download(&self.x)?[..wanted * picture];
             if drawn.iter().any(|value| !value.is_finite()) {

@@ -62,6 +62,7 @@ registry! {
     modulate,
     picture_loss,
     pooling_tokens,
+    predicted_x0,
     random,
     repeat,
     residual,

@@ -44,7 +44,7 @@ impl Weights {
         [a, b, c, d, e, f, g, h, i, j, noise, k, l, self.guidance, m, n]
     }
 
-    fn read<T: Real>(table: &[T], row: usize) -> [T; COLUMNS] {
+    pub(super) fn read<T: Real>(table: &[T], row: usize) -> [T; COLUMNS] {
         std::array::from_fn(|column| table[row * COLUMNS + column])
     }
 }
@@ -58,6 +58,17 @@ pub enum Clipping {
     Range(f32),
     /// To [-s, s], s being a number for each picture, and divided by s (Saharia et al. 2022, section 2.3).
     Threshold,
+}
+
+impl Clipping {
+    /// Words of a shader's block: whether it is to a threshold, and the bits of the range.
+    pub(super) fn parameters(self) -> [u32; 2] {
+        match self {
+            Self::None => [0, f32::INFINITY.to_bits()],
+            Self::Range(range) => [0, range.to_bits()],
+            Self::Threshold => [1, f32::INFINITY.to_bits()],
+        }
+    }
 }
 
 /// Where the standard deviation of a stage's noise is from.
@@ -165,33 +176,60 @@ impl Sizes {
     }
 }
 
+/// How x_0 is predicted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prediction {
+    pub(super) sizes: Sizes,
+    /// Whether there is an output of the network.
+    pub(super) asked: bool,
+    pub(super) clipping: Clipping,
+    pub(super) rescaled: bool,
+    pub(super) pulled: bool,
+}
+
+impl Prediction {
+    /// What the network's output comes to for an element, whose x is `before`, and the clipped x_0.
+    pub(super) fn of<T: Real>(
+        &self,
+        w: &[T; COLUMNS],
+        i: usize,
+        before: T,
+        [output, factors, thresholds, gradient]: [&[T]; 4],
+    ) -> [T; 2] {
+        let picture = i / self.sizes.elements;
+        let mut out = if self.asked { self.sizes.prediction(output, i, w[13]) } else { T::zero() };
+        if self.rescaled {
+            out *= factors[picture];
+        }
+        if self.pulled {
+            out += w[14] * gradient[i];
+        }
+        let x0 = w[0] * before + w[1] * out;
+        // Comparisons leave NaN as it is; max and min would hide it.
+        let clipped = |x0: T, range: T| if x0 > range { range } else if x0 < -range { -range } else { x0 };
+        let x0 = match self.clipping {
+            Clipping::None => x0,
+            Clipping::Range(range) => clipped(x0, T::from_f32(range)),
+            Clipping::Threshold => clipped(x0, thresholds[picture]) / thresholds[picture],
+        };
+        [out, x0]
+    }
+}
+
 impl<T: Real> Twin<T> for Stage {
     fn twin(&self, io: &mut Bindings<T>) {
         let (table, output, factors, thresholds, given) =
             (io.read(0), io.read(1), io.read(2), io.read(3), io.read(4));
         let (gradient, kept, x, step) = (io.read(5), io.write(6), io.write(7), io.step());
         let w = Weights::read(table, step.sampler_row as usize);
-        let sizes = self.sizes;
+        let Self { sizes, step: SamplerStep { clipping, .. }, rescaled, pulled, predicted: asked, .. } = *self;
+        let prediction = Prediction { sizes, asked, clipping, rescaled, pulled };
         for i in 0..x.len() {
             let picture = i / sizes.elements;
             let before = x[i];
-            let mut out = if self.predicted { sizes.prediction(output, i, w[13]) } else { T::zero() };
-            if self.rescaled {
-                out *= factors[picture];
-            }
-            if self.pulled {
-                out += w[14] * gradient[i];
-            }
+            let [out, x0] = prediction.of(&w, i, before, [output, factors, thresholds, gradient]);
             // The conditional pass says it.
             let of_variance = place(i, sizes.channels, sizes.output_channels) + sizes.channels;
-            let mut x0 = w[0] * before + w[1] * out;
-            // Comparisons leave NaN as it is; max and min would hide it.
-            let clipped = |x0: T, range: T| if x0 > range { range } else if x0 < -range { -range } else { x0 };
-            x0 = match self.step.clipping {
-                Clipping::None => x0,
-                Clipping::Range(range) => clipped(x0, T::from_f32(range)),
-                Clipping::Threshold => clipped(x0, thresholds[picture]) / thresholds[picture],
-            };
             let mut after = w[2] * before + w[3] * x0 + w[4] * out;
             // What was kept before a chain began is not looked at, whatever it is.
             for back in 0..self.step.history {
@@ -238,12 +276,8 @@ impl Kernel for Stage {
     }
     fn parameters(&self) -> Vec<u32> {
         let SamplerStep { clipping, deviation, history } = self.step;
-        let (thresholding, range) = match clipping {
-            Clipping::None => (0, f32::INFINITY),
-            Clipping::Range(range) => (0, range),
-            Clipping::Threshold => (1, f32::INFINITY),
-        };
-        let rest = [history as u32, thresholding, range.to_bits(), deviation as u32, self.noise_given.into()];
+        let [thresholding, range] = clipping.parameters();
+        let rest = [history as u32, thresholding, range, deviation as u32, self.noise_given.into()];
         let operands = [self.rescaled, self.pulled, self.predicted].map(u32::from);
         [&self.sizes.parameters()[..], &rest, &operands].concat()
     }

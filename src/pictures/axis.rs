@@ -22,22 +22,30 @@ pub(super) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Writes a PNG of what is drawn on white, whole or not at all.
 pub(super) fn save_plot(path: &Path, size: (u32, u32), draw: impl FnOnce(&Area) -> Drawn) -> Result<()> {
+    let mut pixels = vec![255; (size.0 * size.1 * 3) as usize];
+    draw_on(&mut pixels, size, draw).map_err(|why| Error::input(format!("{}: {why}", path.display())))?;
+    let picture = RgbImage::from_raw(size.0, size.1, pixels)
+        .ok_or_else(|| Error::input(format!("{}: cannot be drawn", path.display())))?;
+    save_png(path, &picture.into())
+}
+
+/// Draws on the pixels of a picture of this size; why it cannot be.
+pub(super) fn draw_on(
+    pixels: &mut [u8],
+    size: (u32, u32),
+    draw: impl FnOnce(&Area) -> Drawn,
+) -> std::result::Result<(), String> {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     let register = || register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok();
-    let wrong = |why: String| Error::input(format!("{}: cannot be drawn{why}", path.display()));
     if !REGISTERED.get_or_init(register) {
-        return Err(wrong(": the built-in font cannot be read".into()));
+        return Err("cannot be drawn: the built-in font cannot be read".into());
     }
-    let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
-    let on_area = |pixels: &mut [u8]| -> Drawn {
+    let on_area = || -> Drawn {
         let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
-        area.fill(&WHITE)?;
         draw(&area)?;
         Ok(area.present()?)
     };
-    on_area(&mut pixels).map_err(|error| wrong(format!(": {error}")))?;
-    let picture = RgbImage::from_raw(size.0, size.1, pixels).ok_or_else(|| wrong(String::new()))?;
-    save_png(path, &picture.into())
+    on_area().map_err(|error| format!("cannot be drawn: {error}"))
 }
 
 /// An axis that is linear, in its values or in their logarithm: only its labels tell. Plotters' own axes mark nothing

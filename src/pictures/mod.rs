@@ -3,6 +3,7 @@
 mod animation;
 mod axis;
 mod bound_plot;
+mod labels;
 mod loss_curve;
 mod npz;
 mod schedule_plot;
@@ -18,7 +19,9 @@ use crate::error::{Error, Result};
 
 pub use animation::save_animation;
 pub use bound_plot::bound_plot;
+pub use labels::Label;
 pub use loss_curve::loss_curve;
+pub use npz::save_npz;
 pub use schedule_plot::{PlottedSchedule, schedule_plot};
 
 /// Generated pictures as they come from a model.

@@ -7,7 +7,6 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::{Pictures, to_byte};
 use crate::atomic_file;
 use crate::error::{Error, Result};
 
@@ -26,28 +25,32 @@ fn npy_header(shape: [usize; 4]) -> Vec<u8> {
     [b"\x93NUMPY\x01\x00", &(len as u16).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-impl Pictures<'_> {
-    /// Writes all of them to `path` as the array `arr_0` of an `.npz` archive: bytes, count x height x width x channels.
-    ///
-    /// # Errors
-    /// Where `path` cannot be written.
-    pub fn save_npz(&self, path: &Path) -> Result<()> {
-        let wrong = |error: zip::result::ZipError| Error::input(format!("{}: {error}", path.display()));
-        atomic_file::write_at(path, |unfinished| {
-            let file = BufWriter::new(File::create(unfinished).map_err(Error::io(path))?);
-            let mut archive = ZipWriter::new(file);
-            let large = u32::try_from(self.data.len() + 1024).is_err();
-            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(large);
-            archive.start_file("arr_0.npy", options).map_err(wrong)?;
-            let header = npy_header([self.count, self.height, self.width, self.channels]);
-            archive.write_all(&header).map_err(Error::io(path))?;
-            for part in self.data.chunks(1 << 16) {
-                let bytes: Vec<u8> = part.iter().map(|&value| to_byte(value)).collect();
-                archive.write_all(&bytes).map_err(Error::io(path))?;
-            }
-            archive.finish().map_err(wrong)?.flush().map_err(Error::io(path))
-        })
-    }
+/// Writes pictures of `shape`, count x height x width x channels, to `path` as the array `arr_0` of bytes of an `.npz`
+/// archive, whole or not at all. They come one after the other, in parts of any size.
+///
+/// # Errors
+/// Where `path` cannot be written, or the parts are not as many bytes as the shape says; those of the parts.
+pub fn save_npz(path: &Path, shape: [usize; 4], parts: impl Iterator<Item = Result<Vec<u8>>>) -> Result<()> {
+    let wrong = |error: zip::result::ZipError| Error::input(format!("{}: {error}", path.display()));
+    let len: usize = shape.iter().product();
+    atomic_file::write_at(path, |unfinished| {
+        let file = BufWriter::new(File::create(unfinished).map_err(Error::io(path))?);
+        let mut archive = ZipWriter::new(file);
+        let large = u32::try_from(len + 1024).is_err();
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(large);
+        archive.start_file("arr_0.npy", options).map_err(wrong)?;
+        archive.write_all(&npy_header(shape)).map_err(Error::io(path))?;
+        let mut written = 0;
+        for part in parts {
+            let part = part?;
+            written += part.len();
+            archive.write_all(&part).map_err(Error::io(path))?;
+        }
+        if written != len {
+            return Err(Error::input(format!("{}: {written} bytes of pictures, expected {len}", path.display())));
+        }
+        archive.finish().map_err(wrong)?.flush().map_err(Error::io(path))
+    })
 }
 
 #[cfg(test)]
@@ -59,14 +62,17 @@ mod tests {
     fn an_archive_holds_the_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npz");
-        let data: Vec<f32> = (0..2 * 3 * 5 * 3).map(|i| i as f32 / 127.5 - 1.0).collect();
-        Pictures::new(&data, 2, [3, 5, 3]).unwrap().save_npz(&path).unwrap();
+        let data: Vec<u8> = (0..2 * 3 * 5 * 3).collect();
+        let pictures = || data.chunks(45).map(|picture| Ok(picture.to_vec()));
+        save_npz(&path, [2, 3, 5, 3], pictures()).unwrap();
         let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
         let mut bytes = Vec::new();
         archive.by_name("arr_0.npy").unwrap().read_to_end(&mut bytes).unwrap();
         let header = bytes.len() - data.len();
         assert!(header.is_multiple_of(64) && bytes[header - 1] == b'\n');
         assert!(String::from_utf8_lossy(&bytes[..header]).contains("'shape': (2, 3, 5, 3)"));
-        assert!((0..data.len()).all(|i| usize::from(bytes[header + i]) == i));
+        assert_eq!(&bytes[header..], &data);
+        let error = save_npz(&path, [3, 3, 5, 3], pictures()).unwrap_err().to_string();
+        assert!(error.ends_with("a.npz: 90 bytes of pictures, expected 135"), "{error}");
     }
 }

@@ -22,17 +22,33 @@ impl Pictures<'_> {
     /// # Errors
     /// Where a side of the sheet would be longer than 32,768 pixels, or `scale` is 0.
     pub fn contact_sheet(&self, columns: usize, scale: Option<usize>) -> Result<RgbImage> {
+        self.sheet(columns, scale, 0).map(|(sheet, _)| sheet)
+    }
+
+    /// The smallest scale that makes a tile at least 64 pixels wide and high.
+    fn sheet_scale(&self) -> usize {
+        SMALLEST_TILE.div_ceil(self.height.min(self.width))
+    }
+
+    /// Pixels of a tile from left to right.
+    pub(super) fn tile_width(&self) -> usize {
+        self.width * self.sheet_scale()
+    }
+
+    /// A contact sheet with `below` rows of pixels left free under each picture, and where those begin.
+    pub(super) fn sheet(&self, columns: usize, scale: Option<usize>, below: usize) -> Result<(RgbImage, Vec<Strip>)> {
         let columns = match columns {
             0 => (self.count as f64).sqrt().ceil() as usize,
             columns => columns.min(self.count),
         };
         let rows = self.count.div_ceil(columns);
-        let scale = scale.unwrap_or_else(|| SMALLEST_TILE.div_ceil(self.height.min(self.width)));
-        let side = |tiles: usize, length: usize| {
-            let tile = length.checked_mul(scale)?.checked_add(GAP)?;
+        let scale = scale.unwrap_or_else(|| self.sheet_scale());
+        let side = |tiles: usize, length: usize, below: usize| {
+            let tile = length.checked_mul(scale)?.checked_add(below)?.checked_add(GAP)?;
             tiles.checked_mul(tile).map(|side| side - GAP).filter(|&side| side <= LONGEST_SIDE)
         };
-        let (true, Some(width), Some(height)) = (scale > 0, side(columns, self.width), side(rows, self.height)) else {
+        let sides = side(columns, self.width, 0).zip(side(rows, self.height, below));
+        let (true, Some((width, height))) = (scale > 0, sides) else {
             return Err(Error::input(format!(
                 "a sheet of {rows} rows and {columns} columns of pictures of {} x {} pixels at scale {scale}, expected \
                  scale at least 1 and sides of at most {LONGEST_SIDE} pixels",
@@ -41,10 +57,11 @@ impl Pictures<'_> {
         };
 
         let mut sheet = RgbImage::from_pixel(width as u32, height as u32, GAP_COLOUR);
+        let mut strips = Vec::new();
+        let (tall, wide) = (self.height * scale, self.width * scale);
         for index in 0..self.count {
             let Some(values) = self.values(index) else { break };
-            let (top, left) =
-                (index / columns * (self.height * scale + GAP), index % columns * (self.width * scale + GAP));
+            let (top, left) = (index / columns * (tall + below + GAP), index % columns * (wide + GAP));
             for (at, value) in values.chunks_exact(self.channels).enumerate() {
                 let (y, x) = (top + at / self.width * scale, left + at % self.width * scale);
                 let colour = on_white(value);
@@ -52,9 +69,17 @@ impl Pictures<'_> {
                     sheet.put_pixel(x as u32, y as u32, colour);
                 }
             }
+            strips.push(Strip { top: top + tall, left, width: wide });
         }
-        Ok(sheet)
+        Ok((sheet, strips))
     }
+}
+
+/// A place under a picture.
+pub(super) struct Strip {
+    pub(super) top: usize,
+    pub(super) left: usize,
+    pub(super) width: usize,
 }
 
 fn on_white(value: &[f32]) -> Rgb<u8> {
