@@ -385,6 +385,23 @@ fn a_distillation_that_is_killed_ends_with_the_same_bits_and_its_models_draw_in_
     assert!(drawn.join("sheet.png").exists() && whole.join("steps-2/samples/step-0000005.png").exists());
 }
 
+/// Without --checkpoint-every, what a stage has learnt is on the disk long before its end.
+#[test]
+fn a_stage_writes_checkpoints_on_its_way_if_nothing_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let [of, out] = ["teacher", "out"].map(|name| folder.path().join(name));
+    teacher(&of, &[]);
+    let mut child = distil(&of, &out, &["--method", "consistency", "--steps", "400", "--batch", "1"]).spawn().unwrap();
+    let state = || TrainingState::read(&out).ok();
+    while child.try_wait().unwrap().is_none() && state().is_none_or(|state| state.step == 0) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let ended = child.try_wait().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((ended, state().map(|state| state.step)), (None, Some(100)));
+}
+
 #[test]
 fn a_consistent_student_is_a_folder_of_an_lcm_scheduler() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,7 +20,8 @@ use std::process::ExitCode;
 /// Teaches a model to draw in few steps, by another that takes many
 #[derive(clap::Args)]
 #[command(
-    mut_arg("steps", |arg| arg.help("Optimiser steps of each stage")),
+    mut_arg("steps", |arg| arg.help("Optimiser steps of each stage, 1000 if not given")),
+    mut_arg("checkpoint_every", |arg| arg.help("Steps between checkpoints; a quarter of a stage if not given, 100 to 1000")),
     after_help = "Examples:\n  aquatint distill runs/digits --to 4 --data digits --out runs/few\n  \
     aquatint sample runs/few/steps-4 --out drawn\n  \
     aquatint distill runs/photos --to 1 --from 256 --data photos/ --steps 20000 --lr 1e-4 --out runs/one\n  \
@@ -67,10 +68,14 @@ const CONSISTENCY_LEVELS: usize = 20;
 /// How probable it is that a picture loses its class, for teachers that know none.
 const CLASS_DROPOUT: f32 = 0.1;
 
-/// What a stage is trained with if nothing is said.
-fn defaults(method: DistillationMethod) -> TrainingConfig {
+/// Optimiser steps of a stage if nothing is said.
+const STAGE_STEPS: usize = 1000;
+
+/// What a stage of so many optimiser steps is trained with if nothing is said.
+fn defaults(method: DistillationMethod, steps: usize) -> TrainingConfig {
+    let unsaid = TrainingConfig::default();
     TrainingConfig {
-        max_train_steps: 1000,
+        max_train_steps: steps,
         learning_rate: match method {
             DistillationMethod::Progressive => 2e-4,
             DistillationMethod::Consistency => 5e-4,
@@ -82,8 +87,9 @@ fn defaults(method: DistillationMethod) -> TrainingConfig {
             DistillationMethod::Consistency => 0.95,
         },
         ema_warmup: EmaWarmup::None,
-        checkpointing_steps: 0,
-        ..TrainingConfig::default()
+        // Four to a stage, so that one that is stopped does not begin again; no more often than it is worth drawing a sheet.
+        checkpointing_steps: (steps / 4).clamp(100, unsaid.checkpointing_steps),
+        ..unsaid
     }
 }
 
@@ -151,7 +157,8 @@ impl Distill {
     /// What a stage is trained as.
     fn config(&self, teacher: &ModelFolder, source: &Path, stage: &Stage, is_first: bool) -> Result<RunConfig> {
         let unet = teacher.unet.config();
-        let mut t = TrainingConfig { dataset: self.data.clone(), ..defaults(self.method) };
+        let steps = self.step.steps.unwrap_or(STAGE_STEPS);
+        let mut t = TrainingConfig { dataset: self.data.clone(), ..defaults(self.method, steps) };
         self.step.apply(&mut t);
         t.pad_to_multiple = Some(unet.size_multiple());
         if let (None, Some([height, width])) = (t.resolution, unet.sample_size.map(SampleSize::height_width))
