@@ -92,7 +92,7 @@ fn one_step_of_the_student_goes_where_two_of_the_teacher_go() {
         }));
         let schedule = NoiseSchedule::new(&teacher);
         let student = distilled_scheduler(&teacher, "test").unwrap();
-        let all = stages(timesteps, None, 4).unwrap();
+        let all = stages(&student, None, 4).unwrap();
         assert_eq!(*all.last().unwrap(), 4);
         assert!(2 * all[0] > timesteps, "{all:?}");
         for two in all.windows(2) {
@@ -132,6 +132,42 @@ fn one_step_of_the_student_goes_where_two_of_the_teacher_go() {
             }
         }
     }
+}
+
+/// Rounded timesteps of N and of 2 N steps can differ by one at a half: of 1000, with 48 and 96 steps.
+#[test]
+fn every_timestep_of_a_student_is_one_of_its_teachers() {
+    for timesteps in [50, 100, 1000, 1024, 4000] {
+        let teacher = scheduler(json!({ "num_train_timesteps": timesteps, "prediction_type": "v_prediction" }));
+        let noise = distilled_scheduler(&teacher, "test").unwrap();
+        let told = |steps: [usize; 2]| {
+            let table = table(DistillationMethod::Progressive, PredictionType::VPrediction, steps);
+            let rows = table.rows(&noise)?;
+            Ok::<_, aquatint::Error>(rows.iter().map(|row| row.told[0]).collect::<Vec<_>>())
+        };
+        for to in 1..=25 {
+            let Ok(all) = stages(&noise, None, to) else {
+                assert!(told([2 * to, to]).is_err(), "{timesteps} {to}");
+                continue;
+            };
+            assert!(all.len() > 1 && all.last() == Some(&to), "{all:?}");
+            for two in all.windows(2) {
+                // As a student itself, the teacher was told these.
+                let (of_teacher, of_student) = (told([two[0]; 2]).unwrap(), told([two[1]; 2]).unwrap());
+                assert_eq!(told([two[0], two[1]]).unwrap(), of_student);
+                let shared = of_student.iter().filter(|timestep| of_teacher.contains(timestep)).count();
+                assert_eq!(shared, two[1], "{timesteps} {two:?}");
+            }
+            let more = 2 * all[0];
+            if more <= timesteps {
+                assert!(told([more, all[0]]).is_err(), "{timesteps} {more} {}", all[0]);
+            }
+        }
+    }
+    let noise = distilled_scheduler(&scheduler(json!({})), "test").unwrap();
+    assert_eq!(stages(&noise, None, 3).unwrap(), [48, 24, 12, 6, 3]);
+    assert_eq!(stages(&noise, Some(12), 3).unwrap(), [12, 6, 3]);
+    assert_eq!(stages(&noise, None, 1).unwrap().len(), 10);
 }
 
 /// A network of one level, without attention.
@@ -444,6 +480,8 @@ fn what_cannot_be_distilled_is_refused_in_one_line() {
         (&["--to", "501"], &["--to", "501", "1000"]),
         (&["--to", "4", "--from", "20"], &["--from", "20", "power of two"]),
         (&["--to", "4", "--from", "4"], &["--from", "4"]),
+        (&["--to", "3", "--from", "96"], &["--from is 96", "6, 12, 24, 48"]),
+        (&["--to", "48"], &["--to is 48", "96 steps", "expected 47"]),
         (&["--guidance", "2"], &["guidance", "unconditional_class"]),
         (&["--method", "consistency", "--from", "1001"], &["--from", "1001"]),
         (&["--method", "consistency", "--from", "5", "--to", "6"], &["--to", "6", "5"]),

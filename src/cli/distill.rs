@@ -46,7 +46,8 @@ pub(super) struct Distill {
     /// Sampling steps of the last stage; 4 if not given. With consistency those that `sample` takes if nothing is said, 2
     #[arg(long, value_name = "N")]
     to: Option<usize>,
-    /// Steps that the teacher is taken to draw in, --to times a power of two; the most that its timesteps allow if not given.
+    /// Steps that the teacher is taken to draw in, --to times a power of two; the most whose timesteps hold those of all stages if
+    /// not given.
     /// With consistency any number, 20 if not given
     #[arg(long, value_name = "N")]
     from: Option<usize>,
@@ -140,7 +141,8 @@ impl Distill {
             }
             return Ok(vec![Stage { folder: self.out.clone(), teacher_steps: levels, steps }]);
         }
-        let all = stages(timesteps, self.from, self.to.unwrap_or(4))?;
+        let noise = distilled_scheduler(&teacher.scheduler, &self.teacher.display().to_string())?;
+        let all = stages(&noise, self.from, self.to.unwrap_or(4))?;
         let mut stages = Vec::new();
         if teacher.scheduler.prediction_type != PredictionType::VPrediction {
             let folder = self.out.join(format!("steps-{}-v", all[0]));
