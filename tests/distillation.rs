@@ -503,4 +503,8 @@ fn what_cannot_be_distilled_is_refused_in_one_line() {
     let another = folder.path().join("another");
     teacher(&another, &["--seed", "4"]);
     refused(distil(&another, Path::new(&out), &small), &["another teacher"]);
+    // The same one elsewhere.
+    let moved = folder.path().join("moved");
+    std::fs::rename(&of, &moved).unwrap();
+    assert!(distil(&moved.join("."), Path::new(&out), &small).status().unwrap().success());
 }

@@ -234,6 +234,10 @@ impl Distill {
         };
         let mut asked = config.clone().resolved();
         let (t, w) = (&mut asked.training, &was.training);
+        // By its weights it is the same wherever it lies.
+        if let (Some(t), Some(w)) = (&mut t.distillation, &w.distillation) {
+            t.teacher.clone_from(&w.teacher);
+        }
         if t.distillation != w.distillation {
             return match (&t.distillation, &w.distillation) {
                 (Some(t), Some(w)) if t.method != w.method => differs("--method"),
