@@ -9,8 +9,9 @@ use crate::checkpoint::ModelFolder;
 use crate::data::Dataset;
 use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
-use crate::training::distillation::{distilled_scheduler, stages, weights_checksum};
+use crate::training::distillation::{distilled_scheduler, stages};
 use crate::training::{
     DistillationMethod, DistillationTable, EmaWarmup, Run, RunConfig, STATE_FILE, TrainingConfig, TrainingState,
 };
@@ -175,7 +176,7 @@ impl Distill {
         t.distillation = Some(DistillationTable {
             method: self.method,
             teacher: source.display().to_string(),
-            teacher_checksum: weights_checksum(&teacher.weights),
+            teacher_checksum: Fingerprint::default().floats(&teacher.weights).text(),
             teacher_prediction: teacher.scheduler.prediction_type,
             teacher_steps: stage.teacher_steps,
             steps: stage.steps,
