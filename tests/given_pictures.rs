@@ -67,7 +67,7 @@ fn through(chain: &Chain, x: &[f64], known: bool) -> Vec<f64> {
     let after = chain.levels_after();
     let table_rows: Vec<f64> = chain.stages().iter().flat_map(|stage| stage.weights.row()).collect();
     host.floats_mut(&table).unwrap().copy_from_slice(&table_rows);
-    let level_rows: Vec<f64> = after.iter().flat_map(|level| level.unwrap()).collect();
+    let level_rows: Vec<f64> = after.iter().flat_map(|level| level.unwrap_or_default()).collect();
     host.floats_mut(&levels).unwrap().copy_from_slice(&level_rows);
     host.floats_mut(&pictures).unwrap().fill(FIRST);
     host.floats_mut(&mask).unwrap().iter_mut().enumerate().for_each(|(i, m)| *m = [1.0, 0.0][i % 2]);
@@ -82,7 +82,7 @@ fn through(chain: &Chain, x: &[f64], known: bool) -> Vec<f64> {
         } else {
             host.run(none, &step).unwrap();
         }
-        if known && after[row].is_some() && stage.asks {
+        if known && after[row].is_some() {
             host.run(put, &step).unwrap();
         }
     }
