@@ -7,7 +7,7 @@ use super::step_flags::StepFlags;
 use super::train::{open_dataset, resume_run, train};
 use crate::checkpoint::ModelFolder;
 use crate::data::Dataset;
-use crate::diffusion::PredictionType;
+use crate::diffusion::{PredictionType, SchedulerClass};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
@@ -108,6 +108,7 @@ impl Distill {
         let (mut teacher, mut source) = (read_model(&self.teacher)?, self.teacher.clone());
         teacher.drop_variances()?;
         let stages = self.stages(&teacher)?;
+        self.check_folder(&stages)?;
         let mut dataset: Option<Dataset> = None;
         for (number, stage) in stages.iter().enumerate() {
             note!(
@@ -128,11 +129,48 @@ impl Distill {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Refuses a folder in which there are stages of another command, before the work.
+    fn check_folder(&self, stages: &[Stage]) -> Result<()> {
+        let entries = std::fs::read_dir(&self.out).into_iter().flatten().flatten().map(|entry| entry.path());
+        let begun = entries.chain([self.out.clone()]).find(|folder| {
+            let is_ours = folder.join(STATE_FILE).exists() || folder.join("model_index.json").exists();
+            is_ours && stages.iter().all(|stage| stage.folder != *folder)
+        });
+        match begun {
+            Some(folder) => {
+                let folder = folder.display();
+                Err(Error::input(format!(
+                    "{folder}: is no stage of this command; expected a new --out, or the same command"
+                )))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The steps of the teacher that are asked for; of one that was distilled, those that it has learnt.
+    fn from(&self, teacher: &ModelFolder) -> Result<Option<usize>> {
+        let wrong = |why: String| Err(Error::input(format!("{}: {why}", self.teacher.display())));
+        if teacher.scheduler.class == SchedulerClass::Lcm {
+            return wrong(
+                "says pictures, not the next step; expected a model that was not distilled to consistency".into(),
+            );
+        }
+        let Some(learnt) = teacher.scheduler.num_inference_steps else { return Ok(self.from) };
+        let to = self.to.unwrap_or(if self.method == DistillationMethod::Consistency { 1 } else { 4 });
+        if self.from.is_some_and(|from| from != learnt) || to >= learnt {
+            return wrong(format!(
+                "was distilled to {learnt} steps; expected --from {learnt} or none, and --to fewer steps"
+            ));
+        }
+        Ok(Some(learnt))
+    }
+
     /// The stages to go through.
     fn stages(&self, teacher: &ModelFolder) -> Result<Vec<Stage>> {
         let timesteps = teacher.scheduler.num_train_timesteps;
+        let from = self.from(teacher)?;
         if self.method == DistillationMethod::Consistency {
-            let levels = self.from.unwrap_or(CONSISTENCY_LEVELS.min(timesteps));
+            let levels = from.unwrap_or(CONSISTENCY_LEVELS.min(timesteps));
             let steps = self.to.unwrap_or(2.min(levels));
             if !(1..=timesteps).contains(&levels) {
                 return Err(Error::input(format!("--from is {levels}, expected 1 to {timesteps}, the timesteps")));
@@ -143,7 +181,7 @@ impl Distill {
             return Ok(vec![Stage { folder: self.out.clone(), teacher_steps: levels, steps }]);
         }
         let noise = distilled_scheduler(&teacher.scheduler, &self.teacher.display().to_string())?;
-        let all = stages(&noise, self.from, self.to.unwrap_or(4))?;
+        let all = stages(&noise, from, self.to.unwrap_or(4))?;
         let mut stages = Vec::new();
         if teacher.scheduler.prediction_type != PredictionType::VPrediction {
             let folder = self.out.join(format!("steps-{}-v", all[0]));

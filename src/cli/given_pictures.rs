@@ -60,7 +60,7 @@ impl GivenFlags {
     pub(super) fn resampling(&self) -> Result<Resampling> {
         if self.resample.is_some() && self.inpaint.is_none() && self.colorize.is_none() && self.upscale.is_none() {
             return Err(Error::input(
-                "--resample is for pictures of which a part is known; expected --inpaint with it",
+                "--resample is for pictures of which a part is known; expected --inpaint, --colorize or --upscale with it",
             ));
         }
         Ok(Resampling { times: self.resample.unwrap_or(1), jump: self.jump })
@@ -184,7 +184,7 @@ fn smaller(path: &Path, [height, width, channels]: [usize; 3]) -> Result<Dataset
     if !fits {
         let path = path.display();
         return Err(Error::input(format!(
-            "--upscale {path}: {h} x {w} pixels (height x width), expected {height} x {width} over a whole number"
+            "--upscale {path}: {h} x {w} pixels (height x width), expected {height} x {width} over 2 or another whole number"
         )));
     }
     Ok(found)

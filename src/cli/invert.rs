@@ -23,7 +23,7 @@ use std::process::ExitCode;
     aquatint sample runs/digits --sampler ddim --steps 50 --init-noise noise.safetensors -n 16 --out back\n  \
     aquatint invert runs/digits --data photos --sampler rk45 --tolerance 1e-5 --out noise.safetensors\n\n\
     `sample --init-noise` with the same sampler (ddim, or euler for a network in continuous time), steps and timesteps \
-    draws the pictures again."
+    draws the pictures again, the nearer the less it clips x_0 (clip_sample of the scheduler)."
 )]
 pub(super) struct Invert {
     /// A model folder, a run's or one in diffusers' layout, or a file of weights beside its config.json

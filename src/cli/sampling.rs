@@ -13,7 +13,8 @@ pub(super) struct SamplingFlags {
     #[arg(long, value_enum, value_name = "SAMPLER")]
     sampler: Option<SamplerName>,
     /// Sampling steps; if not given, a distilled model's own number, else all of the model's timesteps for ddpm, reverse-sde
-    /// and predictor-corrector (200 in continuous time), 10 for langevin, 4 for lcm, and at most 50 for the others
+    /// and predictor-corrector (200 in continuous time), 250 for stochastic-heun, 10 for langevin (an ncsn
+    /// model's levels), 4 for lcm, and at most 50 for the others
     #[arg(long, value_name = "K")]
     steps: Option<usize>,
     /// Which timesteps: leading, trailing, linspace, quadratic or karras, for as many as --steps says; OpenAI's ddimN, N or
@@ -36,7 +37,7 @@ pub(super) struct SamplingFlags {
     #[arg(long, value_name = "S", requires = "s_churn", allow_negative_numbers = true)]
     s_noise: Option<f64>,
     /// Langevin steps at every level; if not given, the scheduler's correct_steps for predictor-corrector and 100 for
-    /// langevin
+    /// langevin, 5 at the levels of an ncsn model
     #[arg(long, value_name = "N")]
     corrector_steps: Option<usize>,
     /// Signal-to-noise ratio of predictor-corrector's Langevin steps; the scheduler's snr if not given
@@ -127,7 +128,7 @@ impl SamplingFlags {
         }
         if *base != ChainOptions::default() {
             return Err(Error::input(
-                "rk45 goes from noise alone and has no guidance; expected another sampler for pictures that are given",
+                "rk45 goes from noise alone, unguided; expected another sampler with --init, --resample or guidance",
             ));
         }
         let tolerance = self.tolerance.unwrap_or(TOLERANCE);

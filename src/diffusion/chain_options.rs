@@ -11,6 +11,8 @@ const FEW_STEPS: usize = 50;
 const MANY_STEPS: usize = 200;
 /// Steps of consistency models (Luo et al. 2023).
 const CONSISTENT_STEPS: usize = 4;
+/// Steps of the stochastic Heun's method.
+const STABLE_STEPS: usize = 250;
 /// Levels of annealed Langevin dynamics where the network knows all (Song & Ermon 2019).
 const LANGEVIN_LEVELS: usize = 10;
 /// Langevin steps at one level; more are a mistake.
@@ -22,7 +24,8 @@ pub struct ChainOptions {
     /// The sampler; that of the configuration's class if not given.
     pub sampler: Option<SamplerName>,
     /// Sampling steps; if not given, the configuration's `num_inference_steps`, or else all timesteps for ancestral sampling
-    /// and the reverse SDE and at most 50 for the rest, fewer where [`Chain::steps_within`] says so.
+    /// and the reverse SDE, 250 for the stochastic Heun's method and at most 50 for the rest, fewer where
+    /// [`Chain::steps_within`] says so.
     pub steps: Option<usize>,
     /// Which timesteps; as the configuration has them if not given.
     pub timesteps: Option<Timesteps>,
@@ -159,6 +162,8 @@ impl ChainOptions {
             {
                 FEW_STEPS.min(all.max(2) - 1)
             }
+            // Its steps are stable only where they are short.
+            SamplerName::StochasticHeun => STABLE_STEPS.min(all),
             _ => FEW_STEPS.min(all),
         };
         let own = self.timesteps.as_ref().and_then(Timesteps::steps);

@@ -9,11 +9,14 @@ use crate::kernels::sampler_step::Weights;
 
 /// Langevin steps at a level, as in the paper.
 const STEPS: usize = 100;
+/// At a level of a network that has learnt many of them, one near the other (Song & Ermon 2020, arXiv 2006.09011, table 2).
+const STEPS_OF_MANY: usize = 5;
 /// alpha / sigma^2, as in the paper: 2e-5 / 0.01^2.
 const SHARE: f64 = 0.2;
 
 pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
-    let steps = plan.options.corrector_steps.unwrap_or(STEPS);
+    let few = if plan.config.noise_levels() > 0 { STEPS_OF_MANY } else { STEPS };
+    let steps = plan.options.corrector_steps.unwrap_or(few);
     let points = plan.points()?;
     let last = points[points.len() - 1];
     let variance = last.sigma().powi(2);
