@@ -8,7 +8,7 @@ use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::{note, say};
 use super::progress::Progress;
-use super::sample_job::{Batch, Job, Shard};
+use super::sample_job::{Job, Shard};
 use super::sample_output::Output;
 use super::sample_path::{MOST_PICTURES as MOST_ON_PATH, PathFile};
 use super::sample_record::Record;
@@ -277,7 +277,7 @@ impl Sample {
             return Ok(ExitCode::SUCCESS);
         }
         let all = job.batches().count();
-        let missing: Vec<Batch> = job.batches().filter(|batch| !output.has(batch)).collect();
+        let missing = output.missing();
         match (missing.len(), all) {
             (0, _) => note!("{}: {} are there", self.out.display(), job.describe()),
             (left, all) if left < all => note!("{}: {} of {all} batches are there", self.out.display(), all - left),

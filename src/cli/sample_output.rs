@@ -105,21 +105,19 @@ impl Output {
         remove(&Record::path(&self.folder))
     }
 
-    /// Whether all of a batch is on disk.
-    pub(super) fn has(&self, batch: &Batch) -> bool {
+    /// The batches of which not all is on disk.
+    pub(super) fn missing(&self) -> Vec<Batch> {
         let elements = self.elements();
-        let floats = || {
-            self.tensors.as_ref().is_none_or(|file| {
-                self.is_finished(file, &self.holds())
-                    || self.parts.has(FLOATS, &batch.kept, batch.kept.len() * elements)
-            })
+        // Whether a file is finished is asked once, for all of it is read.
+        let tensors = self.tensors.as_ref().is_some_and(|file| !self.is_finished(file, &self.holds()));
+        let unfinished = |path: &&PathFile| !self.is_finished(&path.file, &path.holds());
+        let paths: Vec<&PathFile> = self.paths.iter().filter(unfinished).collect();
+        let has = |batch: &Batch| {
+            batch.kept.clone().all(|picture| is_whole_png(&self.png(picture)))
+                && (!tensors || self.parts.has(FLOATS, &batch.kept, batch.kept.len() * elements))
+                && paths.iter().all(|path| path.has(&self.parts, batch, elements))
         };
-        let paths = || {
-            let done =
-                |path: &PathFile| path.has(&self.parts, batch, elements) || self.is_finished(&path.file, &path.holds());
-            self.paths.iter().all(done)
-        };
-        batch.kept.clone().all(|picture| is_whole_png(&self.png(picture))) && floats() && paths()
+        self.job.batches().filter(|batch| !has(batch)).collect()
     }
 
     /// Draws a batch with `draw`, which is given what to do after every stage, and writes it.
