@@ -344,6 +344,14 @@ fn another_command_is_refused() {
     assert_same(&at.files(), &before);
     at.ok("--sampler ddpm -n 3 --overwrite");
     assert_eq!(fs::read_dir(at.path("drawn")).unwrap().count(), 3 + 2);
+
+    // A record that says nothing is replaced too, and what others put there stays.
+    let own = ["sheet-metal.png", "00000.png", "sampling-files.txt", "sheet-1-of-2.png"];
+    own.iter().for_each(|name| fs::write(at.path(&format!("drawn/{name}")), b"own").unwrap());
+    fs::write(at.path("drawn/sampling.json"), b"{ \"count\": 3,").unwrap();
+    at.fails("--sampler ddpm", "not a record of pictures as JSON; give another --out, or --overwrite");
+    at.ok("--sampler ddpm --overwrite");
+    assert!(own.map(|name| at.path(&format!("drawn/{name}")).exists()) == [true, true, true, false]);
 }
 
 /// Along the flow, without stages, it goes on and is divided alike.

@@ -250,7 +250,9 @@ impl Sample {
         };
 
         if self.overwrite {
-            output(most)?.1.clear(Record::read(&self.out)?.and_then(|earlier| earlier.number("count")))?;
+            // A record that cannot be read is replaced like any other.
+            let earlier = Record::read(&self.out).ok().flatten().and_then(|earlier| earlier.number("count"));
+            output(most)?.1.clear(earlier.filter(|count| (1..=MOST_PICTURES).contains(count)))?;
         }
         let mut drawer: Option<Drawer> = None;
         // Twice where there is no record: another shard may be faster to write it.

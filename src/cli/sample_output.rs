@@ -9,6 +9,7 @@ use super::sample_path::{self, PathFile};
 use super::sample_record::{CHOICE, Record};
 use crate::atomic_file;
 use crate::checkpoint::write_in_parts;
+use crate::data::is_named;
 use crate::diffusion::Look;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -88,20 +89,19 @@ impl Output {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(error)),
             _ => Ok(()),
         };
-        let before = earlier.map(|count| Job::new(count.max(1), [1, 1], None));
-        for job in before.iter().chain([&self.job]) {
-            (0..job.count).try_for_each(|picture| remove(&self.folder.join(job.png(picture))))?;
-        }
+        let before = earlier.map(|count| Job::new(count, [1, 1], None));
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("sampling") && name.ends_with(".parts") {
-                Parts { folder: entry.path() }.remove();
-            } else if name.starts_with("sampling-files") || (name.starts_with("sheet-") && name.ends_with(".png")) {
-                remove(&entry.path())?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let is_picture = |job: &Job| name.to_str().and_then(|name| job.picture(name)).is_some();
+            if is_named(&path, "sampling", "parts") {
+                Parts { folder: path }.remove();
+            } else if is_named(&path, "sheet", "png")
+                || is_named(&path, "sampling-files", "json")
+                || before.iter().chain([&self.job]).any(is_picture)
+            {
+                remove(&path)?;
             }
         }
-        remove(&self.folder.join("sheet.png"))?;
         remove(&Record::path(&self.folder))
     }
 
