@@ -15,7 +15,7 @@ use super::sample_record::Record;
 use super::sampling::{SamplingFlags, Way};
 use crate::atomic_file;
 use crate::checkpoint::{ModelFolder, Tensors};
-use crate::diffusion::{Aim, ChainOptions, Guidance, Request};
+use crate::diffusion::{Aim, Chain, ChainOptions, Guidance, Request, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
@@ -171,7 +171,7 @@ impl Sample {
             chain.check_channels(channels, model.unet.config().out_channels)?;
             draws = chain.draws();
             stages = Some(chain.stages().len());
-            asked = Fingerprint::default().bytes(format!("{chain:?}").as_bytes()).text();
+            asked = fingerprint(chain);
         }
         let shape = [self.count, channels, height, width];
         let guide = self.classifier.read(&model, [height, width])?;
@@ -223,6 +223,11 @@ impl Sample {
                 Aim::Classes(classes) => Fingerprint::default().integers(classes).text(),
                 Aim::Features(features) => Fingerprint::default().floats(features).text(),
             });
+            let classifier = guide.as_ref().map(|guide| {
+                let noise = guide.scheduler.as_ref().map(SchedulerConfig::to_json).unwrap_or_default();
+                let network = format!("{}{noise}", guide.classifier.config().to_json());
+                Fingerprint::default().floats(&guide.weights).bytes(network.as_bytes()).text()
+            });
             let rest = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "count": self.count,
@@ -237,7 +242,7 @@ impl Sample {
                 "classifier_scale": guidance.classifier_scale,
                 "stages": asked,
                 "classes": labels.as_ref().map(|labels| Fingerprint::default().integers(labels).text()),
-                "classifier": guide.as_ref().map(|guide| Fingerprint::default().floats(&guide.weights).text()),
+                "classifier": classifier,
                 "aim": aim,
                 "init_noise": noise(&request.initial_noise),
                 "step_noise": noise(&request.step_noise),
@@ -360,6 +365,13 @@ impl FileFlags {
         }
         Ok(())
     }
+}
+
+/// Of what a chain's stages do, in the precision that it is done in.
+fn fingerprint(chain: &Chain) -> String {
+    let told: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
+    let begins = [chain.initial_deviation() as f32];
+    Fingerprint::default().floats(&chain.table()).floats(&told).floats(&begins).integers(&[chain.draws() as u32]).text()
 }
 
 /// The size that was asked for, or the model's own.
