@@ -214,15 +214,12 @@ impl Sample {
             self.files.ask(&mut output, &job, stages)?;
             Ok((job, output))
         };
+        let aim = request.aim.as_ref().map(|aim| self.classifier.fingerprint(aim)).transpose()?;
         let record = |batch: usize| {
             let mut keys = self.sampling.record(&model.scheduler);
             let weights = Fingerprint::default().floats(&model.weights);
             let network = format!("{}{}", model.unet.config().to_json(), model.scheduler.to_json());
             let noise = |noise: &Option<Vec<f32>>| noise.as_ref().map(|x| Fingerprint::default().floats(x).text());
-            let aim = request.aim.as_ref().map(|aim| match aim {
-                Aim::Classes(classes) => Fingerprint::default().integers(classes).text(),
-                Aim::Features(features) => Fingerprint::default().floats(features).text(),
-            });
             let classifier = guide.as_ref().map(|guide| {
                 let noise = guide.scheduler.as_ref().map(SchedulerConfig::to_json).unwrap_or_default();
                 let network = format!("{}{noise}", guide.classifier.config().to_json());

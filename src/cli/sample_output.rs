@@ -232,14 +232,7 @@ fn key(file: &Path) -> String {
 }
 
 fn fingerprint(file: &Path) -> Result<String> {
-    let mut fingerprint = Fingerprint::default();
-    let mut open = File::open(file).map_err(Error::io(file))?;
-    let mut bytes = Vec::new();
-    while open.by_ref().take(1 << 20).read_to_end(&mut bytes).map_err(Error::io(file))? > 0 {
-        fingerprint = fingerprint.bytes(&bytes);
-        bytes.clear();
-    }
-    Ok(fingerprint.text())
+    Fingerprint::default().file(file).map(Fingerprint::text)
 }
 
 /// Whether there is a PNG with an end: ours appear whole, but who copies them may be interrupted.
