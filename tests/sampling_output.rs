@@ -186,6 +186,22 @@ fn a_run_goes_on_where_it_was_stopped() {
     assert_same(&at.files(), &expected);
 }
 
+/// Pictures and their record are removed by hand: what is left of them is no other pictures'.
+#[test]
+fn files_of_other_pictures_are_not_taken() {
+    let (at, other) = (At::new(), At::new());
+    let flags = "--sampler ddpm --tensors x.safetensors --path p.safetensors --seed 7";
+    at.ok(&flags.replace("--seed 7", ""));
+    for entry in walk(&at.path("drawn")) {
+        if !entry.ends_with("sampling-files.json") {
+            fs::remove_file(entry).unwrap();
+        }
+    }
+    at.ok(flags);
+    other.ok(flags);
+    assert_same(&at.files(), &other.files());
+}
+
 /// Killed at moments of no rhythm, until it is through.
 #[test]
 fn killed_runs_come_to_the_same_bytes() {

@@ -276,6 +276,7 @@ impl Sample {
             drawer = Some(loaded);
         };
         let (job, mut output) = output(batch)?;
+        output.record = record(batch).fingerprint();
         if job.range.is_empty() {
             say!("{}", job.describe());
             return Ok(ExitCode::SUCCESS);

@@ -32,8 +32,10 @@ pub(super) struct Output {
     /// Of a picture: height, width and channels.
     shape: [usize; 3],
     parts: Parts,
-    /// Files that are finished, by their paths: what they hold, and their fingerprint.
+    /// Files that are finished, by their paths: what they hold, their fingerprint, and that of the record at that time.
     finished: Map<String, Value>,
+    /// The fingerprint of the record of its pictures.
+    pub(super) record: String,
     pub(super) tensors: Option<PathBuf>,
     pub(super) npz: Option<PathBuf>,
     pub(super) paths: Vec<PathFile>,
@@ -49,6 +51,7 @@ impl Output {
             shape,
             parts,
             finished: Map::new(),
+            record: String::new(),
             tensors: None,
             npz: None,
             paths: Vec::new(),
@@ -197,7 +200,8 @@ impl Output {
         if !self.is_finished(file, holds) {
             make(self)?;
             let fingerprint = fingerprint(file)?;
-            self.finished.insert(key(file), json!({ "holds": holds, "fingerprint": fingerprint }));
+            let known = json!({ "holds": holds, "fingerprint": fingerprint, "record": self.record });
+            self.finished.insert(key(file), known);
             atomic_file::write(&self.list(), format!("{:#}\n", Value::Object(self.finished.clone())).as_bytes())?;
         }
         say!("{}: {holds}", file.display());
@@ -206,7 +210,9 @@ impl Output {
 
     fn is_finished(&self, file: &Path, holds: &str) -> bool {
         self.finished.get(&key(file)).is_some_and(|known| {
-            known["holds"] == holds && fingerprint(file).is_ok_and(|found| known["fingerprint"] == found.as_str())
+            known["holds"] == holds
+                && known["record"] == self.record.as_str()
+                && fingerprint(file).is_ok_and(|found| known["fingerprint"] == found.as_str())
         })
     }
 
