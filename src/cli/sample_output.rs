@@ -13,7 +13,7 @@ use crate::data::is_named;
 use crate::diffusion::Look;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::pictures::{Label, Pictures, save_npz, save_png};
+use crate::pictures::{Label, Pictures, save_npz, save_png, shown_on_sheet};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -178,7 +178,8 @@ impl Output {
         }
         self.parts.remove();
         let sheet = self.job.file(&self.folder.join("sheet.png"));
-        let shown: Vec<usize> = self.job.range.clone().take(SHEET).collect();
+        let most = shown_on_sheet(count.min(SHEET), [height, width]);
+        let shown: Vec<usize> = self.job.range.clone().take(most).collect();
         let bytes: Vec<Vec<u8>> = shown.par_iter().map(|&picture| self.bytes(picture)).collect::<Result<_>>()?;
         let floats: Vec<f32> = bytes.iter().flatten().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
         let pictures = Pictures::new(&floats, shown.len(), self.shape)?;
