@@ -324,6 +324,10 @@ fn another_command_is_refused() {
         ("--path x.webp", "--path is x.webp, expected a name that ends with .gif, .png or .safetensors"),
         ("--path-pictures 65", "--path-pictures is 65, expected 1 to 64"),
         ("--npz none/x.npz", "none is not a folder"),
+        (
+            "--path x.gif --x0-path drawn/../x.gif",
+            "--path and --x0-path are both drawn/../x.gif, expected a file for each",
+        ),
     ] {
         at.fails(flags, words);
         assert_same(&at.files(), &before);

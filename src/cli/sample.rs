@@ -331,6 +331,13 @@ impl FileFlags {
 
     /// Refuses files that could not be written, before the work.
     fn check(&self, out: &Path) -> Result<()> {
+        let given: Vec<_> = self.all().into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?))).collect();
+        for (number, (flag, file)) in given.iter().enumerate() {
+            if let Some((other, _)) = given[..number].iter().find(|(_, other)| resolved(other) == resolved(file)) {
+                let file = file.display();
+                return Err(Error::input(format!("{other} and {flag} are both {file}, expected a file for each")));
+            }
+        }
         for (flag, file) in self.all() {
             let Some(file) = file else { continue };
             if flag.ends_with("path") {
@@ -363,6 +370,14 @@ impl FileFlags {
         }
         Ok(())
     }
+}
+
+/// A file's path, by which it is known whether it is there or not.
+fn resolved(file: &Path) -> PathBuf {
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
+    let beside = folder.zip(whole.file_name()).map(|(folder, name)| folder.join(name));
+    whole.canonicalize().ok().or(beside).unwrap_or(whole)
 }
 
 /// Of what a chain's stages do, in the precision that it is done in.

@@ -76,7 +76,9 @@ impl Output {
     /// Refuses pictures of which nothing says how they were drawn. Who asks first, and then finds no record, knows that there
     /// was none when they were written.
     pub(super) fn refuse_strays(&self) -> Result<()> {
-        match (0..self.job.count).map(|picture| self.png(picture)).find(|png| png.exists()) {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let pictures = entries.filter_map(|entry| self.job.picture(entry.file_name().to_str()?));
+        match pictures.min().map(|picture| self.png(picture)) {
             Some(png) => {
                 let record = Record::path(&self.folder);
                 let (png, record) = (png.display(), record.display());
