@@ -269,6 +269,23 @@ fn shards_are_parts_of_one_run() {
     assert!(few.path("drawn/0001.png").exists());
 }
 
+/// A shard that is given no batch has that of the shard that began, and is divided as it.
+#[test]
+fn shards_are_divided_as_the_first_one() {
+    let (whole, at) = (At::new(), At::new());
+    let flags = "--sampler ddpm -n 70 --steps 1";
+    whole.ok(&format!("{flags} --batch 66"));
+    at.ok(&format!("{flags} --batch 66 --shard 2/2"));
+    let mut plain = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+    plain.current_dir(at.folder.path()).arg("sample").arg(model());
+    plain.args("--device cpu -n 70 --steps 1 --seed 6 --sampler ddpm --shard 1/2 --out drawn".split_whitespace());
+    assert!(plain.status().unwrap().success());
+    for picture in 0..70 {
+        let name = format!("drawn/{picture:04}.png");
+        assert!(fs::read(at.path(&name)).unwrap() == fs::read(whole.path(&name)).unwrap(), "{name} differs");
+    }
+}
+
 /// Noise, classes and pictures from outside are those of the whole job.
 #[test]
 fn shards_take_their_part_of_what_is_given() {

@@ -207,15 +207,15 @@ impl Sample {
             size: [height, width],
         };
         let most = self.batch.unwrap_or(BATCH).min(self.count);
-        let output = |batch: usize| {
-            let together = [batch, most].map(|batch| Drawer::together(&way, batch));
+        let output = |batches: [usize; 2]| {
+            let together = batches.map(|batch| Drawer::together(&way, batch));
             let job = Job::new(self.count, together, shard);
             let mut output = Output::new(&self.out, job.clone(), [height, width, channels]);
             self.files.ask(&mut output, &job, stages)?;
             Ok((job, output))
         };
         let aim = request.aim.as_ref().map(|aim| self.classifier.fingerprint(aim)).transpose()?;
-        let record = |batch: usize| {
+        let record = |[batch, undivided]: [usize; 2]| {
             let mut keys = self.sampling.record(&model.scheduler);
             let weights = Fingerprint::default().floats(&model.weights);
             let network = format!("{}{}", model.unet.config().to_json(), model.scheduler.to_json());
@@ -230,6 +230,7 @@ impl Sample {
                 "count": self.count,
                 "seed": self.seed,
                 "batch": batch,
+                "undivided_batch": undivided,
                 "size": [height, width],
                 "weights": weights.text(),
                 "configuration": Fingerprint::default().bytes(network.as_bytes()).text(),
@@ -254,29 +255,29 @@ impl Sample {
         if self.overwrite {
             // A record that cannot be read is replaced like any other.
             let earlier = Record::read(&self.out).ok().flatten().and_then(|earlier| earlier.number("count"));
-            output(most)?.1.clear(earlier.filter(|count| (1..=MOST_PICTURES).contains(count)))?;
+            output([most; 2])?.1.clear(earlier.filter(|count| (1..=MOST_PICTURES).contains(count)))?;
         }
         let mut drawer: Option<Drawer> = None;
         // Twice where there is no record: another shard may be faster to write it.
-        let batch = loop {
-            let strays = output(most)?.1.refuse_strays();
+        let batches = loop {
+            let strays = output([most; 2])?.1.refuse_strays();
             if let Some(earlier) = Record::read(&self.out)? {
-                let batch = match self.batch {
-                    None => earlier.number("batch").filter(|batch| (1..=most).contains(batch)).unwrap_or(most),
-                    Some(_) => most,
-                };
-                earlier.check(&self.out, &record(batch))?;
-                break batch;
+                // Shards are divided as those that began, also where only some are given a batch.
+                let known = |key| earlier.number(key).filter(|batch| (1..=self.count).contains(batch)).unwrap_or(most);
+                let batch = if self.batch.is_some() { most } else { known("batch") };
+                let batches = [batch, known("undivided_batch")];
+                earlier.check(&self.out, &record(batches))?;
+                break batches;
             }
             strays?;
             let size = if self.batch.is_some() { BatchSize::Given(most) } else { BatchSize::Fitting(most) };
             let loaded = Drawer::load(kit, &way, &mut *device, &request, size)?;
             std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-            record(loaded.batch()).create(&self.out)?;
+            record([loaded.batch(), most]).create(&self.out)?;
             drawer = Some(loaded);
         };
-        let (job, mut output) = output(batch)?;
-        output.record = record(batch).fingerprint();
+        let (job, mut output) = output(batches)?;
+        output.record = record(batches).fingerprint();
         if job.range.is_empty() {
             say!("{}", job.describe());
             return Ok(ExitCode::SUCCESS);
@@ -289,9 +290,9 @@ impl Sample {
             _ => {}
         }
         if !missing.is_empty() {
-            let mut drawer = match drawer.take().filter(|drawer| drawer.batch() == batch) {
+            let mut drawer = match drawer.take().filter(|drawer| drawer.batch() == batches[0]) {
                 Some(drawer) => drawer,
-                None => Drawer::load(kit, &way, &mut *device, &request, BatchSize::Given(batch))?,
+                None => Drawer::load(kit, &way, &mut *device, &request, BatchSize::Given(batches[0]))?,
             };
             let work: Vec<(usize, &str)> = missing.iter().map(|batch| drawer.work(batch.drawn.len())).collect();
             let mut progress = Progress::new("drawing", 0, work.iter().map(|(steps, _)| steps).sum());
