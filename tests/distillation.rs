@@ -11,7 +11,7 @@ use aquatint::diffusion::{
 use aquatint::kernels::random::{Purpose, normal, picture_key, threefry2x32};
 use aquatint::nn::{BlockType, Forward, UNet, UNetConfig};
 use aquatint::plan::Step;
-use aquatint::training::distillation::{distilled_scheduler, stages, weights_checksum};
+use aquatint::training::distillation::{distilled_scheduler, stages};
 use aquatint::training::{
     DistillationMethod, DistillationTable, EmaWarmup, RunConfig, Trainer, TrainingConfig, TrainingState, default_unet,
 };
@@ -68,7 +68,7 @@ fn table(method: DistillationMethod, teacher: PredictionType, [teacher_steps, st
     DistillationTable {
         method,
         teacher: "teacher".into(),
-        teacher_checksum: weights_checksum(&[]),
+        teacher_checksum: "0123456789abcdef".into(),
         teacher_prediction: teacher,
         teacher_steps,
         steps,
@@ -92,7 +92,7 @@ fn one_step_of_the_student_goes_where_two_of_the_teacher_go() {
         }));
         let schedule = NoiseSchedule::new(&teacher);
         let student = distilled_scheduler(&teacher, "test").unwrap();
-        let all = stages(timesteps, None, 4).unwrap();
+        let all = stages(&student, None, 4).unwrap();
         assert_eq!(*all.last().unwrap(), 4);
         assert!(2 * all[0] > timesteps, "{all:?}");
         for two in all.windows(2) {
@@ -132,6 +132,42 @@ fn one_step_of_the_student_goes_where_two_of_the_teacher_go() {
             }
         }
     }
+}
+
+/// Rounded timesteps of N and of 2 N steps can differ by one at a half: of 1000, with 48 and 96 steps.
+#[test]
+fn every_timestep_of_a_student_is_one_of_its_teachers() {
+    for timesteps in [50, 100, 1000, 1024, 4000] {
+        let teacher = scheduler(json!({ "num_train_timesteps": timesteps, "prediction_type": "v_prediction" }));
+        let noise = distilled_scheduler(&teacher, "test").unwrap();
+        let told = |steps: [usize; 2]| {
+            let table = table(DistillationMethod::Progressive, PredictionType::VPrediction, steps);
+            let rows = table.rows(&noise)?;
+            Ok::<_, aquatint::Error>(rows.iter().map(|row| row.told[0]).collect::<Vec<_>>())
+        };
+        for to in 1..=25 {
+            let Ok(all) = stages(&noise, None, to) else {
+                assert!(told([2 * to, to]).is_err(), "{timesteps} {to}");
+                continue;
+            };
+            assert!(all.len() > 1 && all.last() == Some(&to), "{all:?}");
+            for two in all.windows(2) {
+                // As a student itself, the teacher was told these.
+                let (of_teacher, of_student) = (told([two[0]; 2]).unwrap(), told([two[1]; 2]).unwrap());
+                assert_eq!(told([two[0], two[1]]).unwrap(), of_student);
+                let shared = of_student.iter().filter(|timestep| of_teacher.contains(timestep)).count();
+                assert_eq!(shared, two[1], "{timesteps} {two:?}");
+            }
+            let more = 2 * all[0];
+            if more <= timesteps {
+                assert!(told([more, all[0]]).is_err(), "{timesteps} {more} {}", all[0]);
+            }
+        }
+    }
+    let noise = distilled_scheduler(&scheduler(json!({})), "test").unwrap();
+    assert_eq!(stages(&noise, None, 3).unwrap(), [48, 24, 12, 6, 3]);
+    assert_eq!(stages(&noise, Some(12), 3).unwrap(), [12, 6, 3]);
+    assert_eq!(stages(&noise, None, 1).unwrap().len(), 10);
 }
 
 /// A network of one level, without attention.
@@ -370,6 +406,7 @@ fn a_distillation_that_is_killed_ends_with_the_same_bits_and_its_models_draw_in_
     assert!(kills > 2, "killed {kills} times only");
     for (stage, steps) in [("steps-8-v", 8), ("steps-4", 4), ("steps-2", 2)] {
         let [found, expected] = [&killed, &whole].map(|out| TrainingState::read(&out.join(stage)).unwrap());
+        assert_eq!(expected.config.training.ema_max_decay, 0.0, "its learning rate falls to 0 instead");
         assert_eq!(expected.step, 5);
         runs::assert_same_bits(&found, &expected);
         let model = ModelFolder::read(&whole.join(stage)).unwrap();
@@ -385,6 +422,23 @@ fn a_distillation_that_is_killed_ends_with_the_same_bits_and_its_models_draw_in_
     assert!(drawn.join("sheet.png").exists() && whole.join("steps-2/samples/step-0000005.png").exists());
 }
 
+/// Without --checkpoint-every, what a stage has learnt is on the disk long before its end.
+#[test]
+fn a_stage_writes_checkpoints_on_its_way_if_nothing_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let [of, out] = ["teacher", "out"].map(|name| folder.path().join(name));
+    teacher(&of, &[]);
+    let mut child = distil(&of, &out, &["--method", "consistency", "--steps", "400", "--batch", "1"]).spawn().unwrap();
+    let state = || TrainingState::read(&out).ok();
+    while child.try_wait().unwrap().is_none() && state().is_none_or(|state| state.step == 0) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let ended = child.try_wait().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((ended, state().map(|state| state.step)), (None, Some(100)));
+}
+
 #[test]
 fn a_consistent_student_is_a_folder_of_an_lcm_scheduler() {
     let folder = tempfile::tempdir().unwrap();
@@ -397,10 +451,12 @@ fn a_consistent_student_is_a_folder_of_an_lcm_scheduler() {
     assert_eq!((model.scheduler.class, chain.steps(), chain.draws()), (SchedulerClass::Lcm, 2, 2));
     assert_eq!(chain.stages().iter().map(|stage| stage.timestep).collect::<Vec<_>>(), [999.0, 499.0]);
     assert!(model.scheduler.clip_sample);
-    // It is its moving average that is kept.
+    // It is its moving average that is kept, and by much more than rounding another one: steps of Adam are about 5e-4.
     let state = TrainingState::read(&out).unwrap();
-    assert_ne!(state.buffers["ema"], state.buffers["parameters"]);
-    assert_eq!(state.config.training.ema_warmup, EmaWarmup::None);
+    assert_eq!(model.weights, state.buffers["ema"]);
+    let off = state.buffers["ema"].iter().zip(&state.buffers["parameters"]).map(|(a, p)| (a - p).abs());
+    assert!(off.fold(0.0, f32::max) > 2e-4);
+    assert_eq!((state.config.training.ema_warmup, state.config.training.ema_max_decay), (EmaWarmup::None, 0.95));
 }
 
 #[test]
@@ -424,6 +480,8 @@ fn what_cannot_be_distilled_is_refused_in_one_line() {
         (&["--to", "501"], &["--to", "501", "1000"]),
         (&["--to", "4", "--from", "20"], &["--from", "20", "power of two"]),
         (&["--to", "4", "--from", "4"], &["--from", "4"]),
+        (&["--to", "3", "--from", "96"], &["--from is 96", "6, 12, 24, 48"]),
+        (&["--to", "48"], &["--to is 48", "96 steps", "expected 47"]),
         (&["--guidance", "2"], &["guidance", "unconditional_class"]),
         (&["--method", "consistency", "--from", "1001"], &["--from", "1001"]),
         (&["--method", "consistency", "--from", "5", "--to", "6"], &["--to", "6", "5"]),
@@ -445,4 +503,8 @@ fn what_cannot_be_distilled_is_refused_in_one_line() {
     let another = folder.path().join("another");
     teacher(&another, &["--seed", "4"]);
     refused(distil(&another, Path::new(&out), &small), &["another teacher"]);
+    // The same one elsewhere.
+    let moved = folder.path().join("moved");
+    std::fs::rename(&of, &moved).unwrap();
+    assert!(distil(&moved.join("."), Path::new(&out), &small).status().unwrap().success());
 }

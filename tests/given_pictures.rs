@@ -67,7 +67,7 @@ fn through(chain: &Chain, x: &[f64], known: bool) -> Vec<f64> {
     let after = chain.levels_after();
     let table_rows: Vec<f64> = chain.stages().iter().flat_map(|stage| stage.weights.row()).collect();
     host.floats_mut(&table).unwrap().copy_from_slice(&table_rows);
-    let level_rows: Vec<f64> = after.iter().flat_map(|level| level.unwrap()).collect();
+    let level_rows: Vec<f64> = after.iter().flat_map(|level| level.unwrap_or_default()).collect();
     host.floats_mut(&levels).unwrap().copy_from_slice(&level_rows);
     host.floats_mut(&pictures).unwrap().fill(FIRST);
     host.floats_mut(&mask).unwrap().iter_mut().enumerate().for_each(|(i, m)| *m = [1.0, 0.0][i % 2]);
@@ -82,7 +82,7 @@ fn through(chain: &Chain, x: &[f64], known: bool) -> Vec<f64> {
         } else {
             host.run(none, &step).unwrap();
         }
-        if known && after[row].is_some() && stage.asks {
+        if known && after[row].is_some() {
             host.run(put, &step).unwrap();
         }
     }
@@ -142,6 +142,20 @@ fn edited_pictures_go_where_the_flow_takes_them() {
     }
 }
 
+/// Every sampler of steps begins where its strength says.
+#[test]
+fn a_strength_leaves_the_last_steps() {
+    use clap::ValueEnum;
+    for &sampler in SamplerName::value_variants().iter().filter(|sampler| **sampler != SamplerName::Rk45) {
+        let of = |strength| chain(sampler, 8, ChainOptions { strength, ..ChainOptions::default() });
+        let (whole, part) = (of(None), of(Some(0.5)));
+        assert_eq!((whole.steps(), part.steps()), (8, 4), "{sampler:?}");
+        let fifth = whole.stages().iter().find(|stage| stage.step == 4).unwrap();
+        let first = part.stages()[0];
+        assert_eq!((first.timestep, first.level), (fifth.timestep, fifth.level), "{sampler:?}");
+    }
+}
+
 fn unet() -> UNet {
     let config = UNetConfig {
         sample_size: None,
@@ -192,9 +206,20 @@ fn what_is_known_stays_with_every_sampler() {
     let whole = vec![1.0; COUNT * PIXELS];
     devices::on_each(|device| {
         use SamplerName as S;
-        for sampler in
-            [S::Ddpm, S::Ddim, S::DpmSolver, S::UniPc, S::Euler, S::Heun, S::StochasticHeun, S::PredictorCorrector]
-        {
+        for sampler in [
+            S::Ddpm,
+            S::Ddim,
+            S::DpmSolver,
+            S::DpmSolverSde,
+            S::UniPc,
+            S::Euler,
+            S::Heun,
+            S::ReverseSde,
+            S::StochasticHeun,
+            S::PredictorCorrector,
+            S::Langevin,
+            S::Lcm,
+        ] {
             for projection in [Projection::Pixels, Projection::Means(2), Projection::Grey] {
                 let mask = if projection == Projection::Pixels { &half } else { &whole };
                 let request = Request {
@@ -204,9 +229,10 @@ fn what_is_known_stays_with_every_sampler() {
                 };
                 let of = |times: usize| ChainOptions {
                     resampling: Resampling { times, jump: Some(2) },
+                    corrector_steps: (sampler == S::Langevin).then_some(2),
                     ..ChainOptions::default()
                 };
-                let again = if matches!(sampler, S::DpmSolver | S::UniPc) { 1 } else { 2 };
+                let again = if matches!(sampler, S::DpmSolver | S::DpmSolverSde | S::UniPc) { 1 } else { 2 };
                 let drawn = draw(device, chain(sampler, 4, of(again)), Some(projection), 2, &request);
                 let part = |pixels: &[f32]| -> Vec<f32> {
                     match projection {

@@ -9,8 +9,9 @@ use crate::checkpoint::ModelFolder;
 use crate::data::Dataset;
 use crate::diffusion::PredictionType;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
-use crate::training::distillation::{distilled_scheduler, stages, weights_checksum};
+use crate::training::distillation::{distilled_scheduler, stages};
 use crate::training::{
     DistillationMethod, DistillationTable, EmaWarmup, Run, RunConfig, STATE_FILE, TrainingConfig, TrainingState,
 };
@@ -20,7 +21,8 @@ use std::process::ExitCode;
 /// Teaches a model to draw in few steps, by another that takes many
 #[derive(clap::Args)]
 #[command(
-    mut_arg("steps", |arg| arg.help("Optimiser steps of each stage")),
+    mut_arg("steps", |arg| arg.help("Optimiser steps of each stage, 1000 if not given")),
+    mut_arg("checkpoint_every", |arg| arg.help("Steps between checkpoints; a quarter of a stage if not given, 100 to 1000")),
     after_help = "Examples:\n  aquatint distill runs/digits --to 4 --data digits --out runs/few\n  \
     aquatint sample runs/few/steps-4 --out drawn\n  \
     aquatint distill runs/photos --to 1 --from 256 --data photos/ --steps 20000 --lr 1e-4 --out runs/one\n  \
@@ -45,7 +47,8 @@ pub(super) struct Distill {
     /// Sampling steps of the last stage; 4 if not given. With consistency those that `sample` takes if nothing is said, 2
     #[arg(long, value_name = "N")]
     to: Option<usize>,
-    /// Steps that the teacher is taken to draw in, --to times a power of two; the most that its timesteps allow if not given.
+    /// Steps that the teacher is taken to draw in, --to times a power of two; the most whose timesteps hold those of all stages if
+    /// not given.
     /// With consistency any number, 20 if not given
     #[arg(long, value_name = "N")]
     from: Option<usize>,
@@ -67,10 +70,14 @@ const CONSISTENCY_LEVELS: usize = 20;
 /// How probable it is that a picture loses its class, for teachers that know none.
 const CLASS_DROPOUT: f32 = 0.1;
 
-/// What a stage is trained with if nothing is said.
-fn defaults(method: DistillationMethod) -> TrainingConfig {
+/// Optimiser steps of a stage if nothing is said.
+const STAGE_STEPS: usize = 1000;
+
+/// What a stage of so many optimiser steps is trained with if nothing is said.
+fn defaults(method: DistillationMethod, steps: usize) -> TrainingConfig {
+    let unsaid = TrainingConfig::default();
     TrainingConfig {
-        max_train_steps: 1000,
+        max_train_steps: steps,
         learning_rate: match method {
             DistillationMethod::Progressive => 2e-4,
             DistillationMethod::Consistency => 5e-4,
@@ -82,8 +89,9 @@ fn defaults(method: DistillationMethod) -> TrainingConfig {
             DistillationMethod::Consistency => 0.95,
         },
         ema_warmup: EmaWarmup::None,
-        checkpointing_steps: 0,
-        ..TrainingConfig::default()
+        // Four to a stage, so that one that is stopped does not begin again; no more often than it is worth drawing a sheet.
+        checkpointing_steps: (steps / 4).clamp(100, unsaid.checkpointing_steps),
+        ..unsaid
     }
 }
 
@@ -134,7 +142,8 @@ impl Distill {
             }
             return Ok(vec![Stage { folder: self.out.clone(), teacher_steps: levels, steps }]);
         }
-        let all = stages(timesteps, self.from, self.to.unwrap_or(4))?;
+        let noise = distilled_scheduler(&teacher.scheduler, &self.teacher.display().to_string())?;
+        let all = stages(&noise, self.from, self.to.unwrap_or(4))?;
         let mut stages = Vec::new();
         if teacher.scheduler.prediction_type != PredictionType::VPrediction {
             let folder = self.out.join(format!("steps-{}-v", all[0]));
@@ -151,7 +160,8 @@ impl Distill {
     /// What a stage is trained as.
     fn config(&self, teacher: &ModelFolder, source: &Path, stage: &Stage, is_first: bool) -> Result<RunConfig> {
         let unet = teacher.unet.config();
-        let mut t = TrainingConfig { dataset: self.data.clone(), ..defaults(self.method) };
+        let steps = self.step.steps.unwrap_or(STAGE_STEPS);
+        let mut t = TrainingConfig { dataset: self.data.clone(), ..defaults(self.method, steps) };
         self.step.apply(&mut t);
         t.pad_to_multiple = Some(unet.size_multiple());
         if let (None, Some([height, width])) = (t.resolution, unet.sample_size.map(SampleSize::height_width))
@@ -166,7 +176,7 @@ impl Distill {
         t.distillation = Some(DistillationTable {
             method: self.method,
             teacher: source.display().to_string(),
-            teacher_checksum: weights_checksum(&teacher.weights),
+            teacher_checksum: Fingerprint::default().floats(&teacher.weights).text(),
             teacher_prediction: teacher.scheduler.prediction_type,
             teacher_steps: stage.teacher_steps,
             steps: stage.steps,
@@ -225,6 +235,10 @@ impl Distill {
         };
         let mut asked = config.clone().resolved();
         let (t, w) = (&mut asked.training, &was.training);
+        // By its weights it is the same wherever it lies.
+        if let (Some(t), Some(w)) = (&mut t.distillation, &w.distillation) {
+            t.teacher.clone_from(&w.teacher);
+        }
         if t.distillation != w.distillation {
             return match (&t.distillation, &w.distillation) {
                 (Some(t), Some(w)) if t.method != w.method => differs("--method"),

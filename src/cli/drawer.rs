@@ -87,6 +87,12 @@ impl<'a> Drawer<'a> {
                 load_sampler(kit, chain, device, request, size).map(|sampler| Self::Stages(Box::new(sampler)))
             }
             Way::Flow(flow, tolerance) => {
+                if kit.projection.is_some() || request.step_noise.is_some() {
+                    return Err(Error::input(
+                        "rk45 takes steps of its own for every picture, after which nothing known is put in and no noise is \
+                         drawn; expected another --sampler with --inpaint, --colorize, --upscale or --step-noise",
+                    ));
+                }
                 let mut candidates = size.candidates();
                 let last = candidates.pop().unwrap_or(1);
                 let mut batch = last;

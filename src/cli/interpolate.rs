@@ -8,6 +8,7 @@ use super::invert::find_noise;
 use super::model::read_model;
 use super::output::say;
 use super::sample::picture_size;
+use super::sample_record::Record;
 use super::sampling::{SamplingFlags, Way};
 use crate::checkpoint::ModelFolder;
 use crate::data::{Dataset, Fit};
@@ -69,6 +70,11 @@ impl Interpolate {
         }
         if self.batch == 0 {
             return Err(Error::input("--batch is 0, expected at least 1"));
+        }
+        let record = Record::path(&self.out);
+        if record.exists() {
+            let record = record.display();
+            return Err(Error::input(format!("{record}: these are pictures of `sample`; expected another --out")));
         }
         let mut model = read_model(&self.model)?;
         self.guidance.name_class(&mut model.unet)?;

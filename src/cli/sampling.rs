@@ -12,8 +12,8 @@ pub(super) struct SamplingFlags {
     /// How noise becomes a picture; as the model's own scheduler has it if not given
     #[arg(long, value_enum, value_name = "SAMPLER")]
     sampler: Option<SamplerName>,
-    /// Sampling steps; if not given, all of the model's timesteps for ddpm, reverse-sde and predictor-corrector (200
-    /// in continuous time), and at most 50 for the others
+    /// Sampling steps; if not given, a distilled model's own number, else all of the model's timesteps for ddpm, reverse-sde
+    /// and predictor-corrector (200 in continuous time), 10 for langevin, 4 for lcm, and at most 50 for the others
     #[arg(long, value_name = "K")]
     steps: Option<usize>,
     /// Which timesteps: leading, trailing, linspace, quadratic or karras, for as many as --steps says; OpenAI's ddimN, N or

@@ -182,7 +182,9 @@ impl Chain {
     /// Signal and noise of x after every stage; none within a step of several, where x is not yet what the step makes of it.
     pub fn levels_after(&self) -> Vec<Option<[f64; 2]>> {
         let ends = |stage: &Stage, next: &Stage| {
-            (self.kernel.history == 0 || next.step != stage.step || !next.asks).then_some(next.level)
+            let whole = self.kernel.history == 0 || next.step != stage.step || !next.asks;
+            // On the way back to more noise what is known goes with the rest.
+            (stage.asks && whole).then_some(next.level)
         };
         let inner = self.stages.windows(2).map(|pair| ends(&pair[0], &pair[1]));
         inner.chain([Some(Point::PICTURE.level())]).collect()
@@ -272,7 +274,7 @@ impl Plan<'_> {
             )));
         }
         let begins_with_pictures = self.options.strength.is_some();
-        let stages = self.options.resampling.apply(stages)?;
+        let stages = self.options.resampling.apply(stages, self.end().level())?;
         let draws = stages.iter().map(|stage| stage.draw + 1).max().unwrap_or(0);
         Ok(Chain {
             stages,

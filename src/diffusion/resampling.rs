@@ -40,8 +40,9 @@ impl Resampling {
         Ok(())
     }
 
-    /// The stages of the parts, each as often as it is taken, with noise of its own each time.
-    pub(super) fn apply(&self, stages: Vec<Stage>) -> Result<Vec<Stage>> {
+    /// The stages of the parts, each as often as it is taken, with noise of its own each time; the chain ends at this signal
+    /// and noise.
+    pub(super) fn apply(&self, stages: Vec<Stage>, last: [f64; 2]) -> Result<Vec<Stage>> {
         if self.times == 1 {
             return Ok(stages);
         }
@@ -56,7 +57,7 @@ impl Resampling {
         let mut all: Vec<Stage> = Vec::new();
         let parts: Vec<&[Stage]> = stages.chunk_by(|a, b| a.step / jump == b.step / jump).collect();
         for (number, part) in parts.iter().enumerate() {
-            let end = parts.get(number + 1).map_or([1.0, 0.0], |next| next[0].level);
+            let end = parts.get(number + 1).map_or(last, |next| next[0].level);
             for time in 0..self.times {
                 if time > 0 {
                     all.push(back(&part[0], end, all.last().map_or(0, |stage| stage.draw + 1)));

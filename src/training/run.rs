@@ -2,7 +2,7 @@
 
 use super::averages::AverageKind;
 use super::config::{Precision, TrainingConfig};
-use super::distillation::{DistillationTable, weights_checksum};
+use super::distillation::DistillationTable;
 use super::history::{History, log_csv, step_estimate};
 use super::network::Trained;
 use super::noise_scale::{Estimate, NoiseScale};
@@ -17,6 +17,7 @@ use crate::data::Dataset;
 use crate::device::{Choices, Device};
 use crate::diffusion::{Chain, ChainOptions, Request, Sampler, StepNoise};
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::nn::{Recompute, SampleSize};
 use crate::pictures::{Pictures, loss_curve};
 use crate::plan::Plan;
@@ -159,15 +160,15 @@ impl Run {
     /// # Errors
     /// [`Input`](Error::Input) if they are not what the run was started with.
     pub fn set_teacher(&mut self, weights: Vec<f32>) -> Result<()> {
-        let found = weights_checksum(&weights);
+        let found = Fingerprint::default().floats(&weights).text();
         match &self.config.training.distillation {
             Some(table) if table.teacher_checksum == found => {
                 self.teacher = weights;
                 Ok(())
             }
-            Some(DistillationTable { teacher, teacher_checksum: was, .. }) => {
-                Err(Error::input(format!("{teacher}: {found}; the run was started with {was}")))
-            }
+            Some(DistillationTable { teacher, teacher_checksum: was, .. }) => Err(Error::input(format!(
+                "{teacher}: weights with checksum {found}, expected those that the run was started with, {was}"
+            ))),
             None => Err(Error::input("the run has no teacher")),
         }
     }

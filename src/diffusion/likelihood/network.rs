@@ -54,6 +54,8 @@ impl<'a> DeviceNetwork<'a> {
 impl Drop for DeviceNetwork<'_> {
     fn drop(&mut self) {
         self.device.unload(self.id);
+        // The recording's own: another network has others.
+        self.forward.plan.storages().for_each(|storage| self.device.release(storage));
     }
 }
 

@@ -40,7 +40,7 @@ fn timesteps(plan: &Plan) -> Result<Vec<usize>> {
 }
 
 pub(in crate::diffusion) fn stages(plan: &Plan) -> Result<Stages> {
-    let timesteps = timesteps(plan)?;
+    let timesteps = plan.begun(timesteps(plan)?)?;
     let schedule = &plan.schedule;
     let stage = |(step, &t): (usize, &usize)| {
         let level = [schedule.alphas_cumprod[t].sqrt(), schedule.one_minus_alphas_cumprod[t].sqrt()];

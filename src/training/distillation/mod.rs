@@ -32,7 +32,7 @@ pub struct DistillationTable {
     pub method: DistillationMethod,
     /// The teacher's folder or file.
     pub teacher: String,
-    /// Of its weights.
+    /// Fingerprint of its weights.
     pub teacher_checksum: String,
     /// What the teacher predicts.
     pub teacher_prediction: PredictionType,
@@ -44,13 +44,6 @@ pub struct DistillationTable {
     /// How much more than by itself a picture's class counts in what the teacher says, `--guidance` of `sample`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f32>,
-}
-
-/// What says that two teachers' weights are the same.
-pub fn weights_checksum(weights: &[f32]) -> String {
-    let mut crc = flate2::Crc::new();
-    weights.iter().for_each(|weight| crc.update(&weight.to_le_bytes()));
-    format!("{} weights, crc {:08x}", weights.len(), crc.sum())
 }
 
 impl DistillationTable {

@@ -24,6 +24,18 @@ fn visited(scheduler: &SchedulerConfig, steps: usize) -> Result<Vec<At>> {
     Ok(chain.stages().iter().map(at).collect())
 }
 
+/// Whether a student of the second levels asks its teacher, of the first, only where that has learnt to answer: at every other
+/// of its timesteps.
+fn nests(of_teacher: &[At], of_student: &[At]) -> bool {
+    of_teacher.iter().step_by(2).map(|at| at.told).eq(of_student.iter().map(|at| at.told))
+}
+
+/// Whether a student of so many steps can have a teacher of twice as many. T i / N is rounded as diffusers does it, in floating
+/// point and anew for every N: a half can go up with one N and down with the other.
+pub(super) fn can_halve_to(noise: &SchedulerConfig, steps: usize) -> Result<bool> {
+    Ok(nests(&visited(noise, 2 * steps)?, &visited(noise, steps)?))
+}
+
 /// A step of DDIM (Song et al. 2021, eq. 12) from a level to another, of x and of x_0. The noise is that of x_0 as it was
 /// clipped, so that all x_0 on the way stay in the range.
 fn ddim(from: At, to: At) -> [f64; 2] {
@@ -95,6 +107,12 @@ impl DistillationTable {
                     steps.iter().map(|&t| taught_x0(teacher, t, t, [1.0, 0.0])).collect()
                 } else {
                     let all = visited(&drawing, self.teacher_steps)?;
+                    if !nests(&all, &steps) {
+                        let (student, teacher, all) = (self.steps, self.teacher_steps, noise.num_train_timesteps);
+                        return Err(Error::input(format!(
+                            "timesteps of {student} steps are not every other of those of {teacher}, of {all}"
+                        )));
+                    }
                     let next = |step: usize| steps.get(step + 1).copied().unwrap_or(END);
                     let between = all.iter().skip(1).step_by(2);
                     let rows = steps.iter().zip(between).enumerate();

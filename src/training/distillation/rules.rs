@@ -1,6 +1,7 @@
 //! What can be distilled, and in which stages.
 
 use super::DistillationTable;
+use super::rows::can_halve_to;
 use crate::diffusion::{NoiseSchedule, PredictionType, SchedulerConfig, TimestepSpacing, VarianceType};
 use crate::error::{Error, Result};
 use crate::training::{LossName, ObjectiveName, RunConfig, TimestepSampler, WeightingName};
@@ -33,19 +34,33 @@ pub fn distilled_scheduler(teacher: &SchedulerConfig, source: &str) -> Result<Sc
 }
 
 /// Steps of the teacher and of the students after it, each half of those before: from the given number, or the largest that
-/// so many timesteps allow, down to `to`.
+/// the noise of [`distilled_scheduler`] allows, down to `to`. The timesteps of each are every other of those before.
 ///
 /// # Errors
 /// [`Input`](Error::Input) naming the flags.
-pub fn stages(timesteps: usize, from: Option<usize>, to: usize) -> Result<Vec<usize>> {
+pub fn stages(noise: &SchedulerConfig, from: Option<usize>, to: usize) -> Result<Vec<usize>> {
+    let timesteps = noise.num_train_timesteps;
     if !(1..=timesteps / 2).contains(&to) {
         let most = timesteps / 2;
         return Err(Error::input(format!(
             "--to is {to}, expected 1 to {most}: half of the teacher's {timesteps} timesteps"
         )));
     }
-    let all: Vec<usize> =
-        std::iter::successors(Some(to), |steps| steps.checked_mul(2)).take_while(|&steps| steps <= timesteps).collect();
+    let mut all = vec![to];
+    let mut steps = to;
+    while steps <= timesteps / 2 && can_halve_to(noise, steps)? {
+        steps *= 2;
+        all.push(steps);
+    }
+    if all.len() == 1 {
+        // A single step is at the last timestep, where all begin.
+        let fits = (1..to).rev().find(|&steps| can_halve_to(noise, steps).unwrap_or(false)).unwrap_or(1);
+        return Err(Error::input(format!(
+            "--to is {to}, whose timesteps, rounded, are not every other of those of {} steps; expected {fits}, say, for {timesteps} \
+             timesteps",
+            2 * to
+        )));
+    }
     let count = match from {
         None => all.len(),
         Some(from) => match all.iter().position(|&steps| steps == from) {
@@ -53,7 +68,8 @@ pub fn stages(timesteps: usize, from: Option<usize>, to: usize) -> Result<Vec<us
             _ => {
                 let expected: Vec<String> = all[1..].iter().map(usize::to_string).collect();
                 return Err(Error::input(format!(
-                    "--from is {from}, expected --to times a power of two, of {timesteps} timesteps: {}",
+                    "--from is {from}, expected --to times a power of two whose timesteps, of {timesteps}, hold those of all \
+                     stages: {}",
                     expected.join(", ")
                 )));
             }
