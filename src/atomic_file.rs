@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 
@@ -74,6 +74,19 @@ pub fn write_at(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<(
     place(path, fill, |unfinished, path| unfinished.persist(path).map_err(|error| error.error))
 }
 
+/// A file in a folder that is not yet finished, with the permissions of any other.
+pub(crate) fn begin_in(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).suffix(SUFFIX);
+    #[cfg(unix)]
+    {
+        // The kernel takes the user's umask off this; tempfile's own choice, 0600, would hide the result from others.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
+
 fn place(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<()>,
@@ -83,17 +96,9 @@ fn place(
     // What a link points to is replaced, not the link.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let folder = folder_of(path);
-    // In the same folder, as a rename is only one step within one file system.
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PREFIX).suffix(SUFFIX);
-    #[cfg(unix)]
-    {
-        // The kernel takes the user's umask off this; tempfile's own choice, 0600, would hide the result from others.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    // Windows renames no open file, so the handle is closed at once.
-    let unfinished = builder.tempfile_in(folder).map_err(Error::io(path))?.into_temp_path();
+    // In the same folder, as a rename is only one step within one file system. Windows renames no open file, so the handle
+    // is closed at once.
+    let unfinished = begin_in(folder).map_err(Error::io(path))?.into_temp_path();
     fill(&unfinished)?;
     let file = File::options().write(true).open(&unfinished).map_err(Error::io(path))?;
     file.sync_all().map_err(Error::io(path))?;

@@ -1,5 +1,10 @@
 //! A short number for much data, to notice that it is no longer the same. It is no protection from who wants them alike.
 
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 /// A fingerprint in the making.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fingerprint(u64);
@@ -25,6 +30,20 @@ impl Fingerprint {
         rest.iter().for_each(|&byte| self.word(byte.into()));
         self.word(bytes.len() as u64);
         self
+    }
+
+    /// Takes a file's bytes in.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming it.
+    pub(crate) fn file(mut self, path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let mut bytes = Vec::new();
+        while file.by_ref().take(1 << 20).read_to_end(&mut bytes).map_err(Error::io(path))? > 0 {
+            self = self.bytes(&bytes);
+            bytes.clear();
+        }
+        Ok(self)
     }
 
     /// Takes numbers in, by their bits.

@@ -186,6 +186,22 @@ fn a_run_goes_on_where_it_was_stopped() {
     assert_same(&at.files(), &expected);
 }
 
+/// Pictures and their record are removed by hand: what is left of them is no other pictures'.
+#[test]
+fn files_of_other_pictures_are_not_taken() {
+    let (at, other) = (At::new(), At::new());
+    let flags = "--sampler ddpm --tensors x.safetensors --path p.safetensors --seed 7";
+    at.ok(&flags.replace("--seed 7", ""));
+    for entry in walk(&at.path("drawn")) {
+        if !entry.ends_with("sampling-files.json") {
+            fs::remove_file(entry).unwrap();
+        }
+    }
+    at.ok(flags);
+    other.ok(flags);
+    assert_same(&at.files(), &other.files());
+}
+
 /// Killed at moments of no rhythm, until it is through.
 #[test]
 fn killed_runs_come_to_the_same_bytes() {
@@ -253,6 +269,23 @@ fn shards_are_parts_of_one_run() {
     assert!(few.path("drawn/0001.png").exists());
 }
 
+/// A shard that is given no batch has that of the shard that began, and is divided as it.
+#[test]
+fn shards_are_divided_as_the_first_one() {
+    let (whole, at) = (At::new(), At::new());
+    let flags = "--sampler ddpm -n 70 --steps 1";
+    whole.ok(&format!("{flags} --batch 66"));
+    at.ok(&format!("{flags} --batch 66 --shard 2/2"));
+    let mut plain = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+    plain.current_dir(at.folder.path()).arg("sample").arg(model());
+    plain.args("--device cpu -n 70 --steps 1 --seed 6 --sampler ddpm --shard 1/2 --out drawn".split_whitespace());
+    assert!(plain.status().unwrap().success());
+    for picture in 0..70 {
+        let name = format!("drawn/{picture:04}.png");
+        assert!(fs::read(at.path(&name)).unwrap() == fs::read(whole.path(&name)).unwrap(), "{name} differs");
+    }
+}
+
 /// Noise, classes and pictures from outside are those of the whole job.
 #[test]
 fn shards_take_their_part_of_what_is_given() {
@@ -308,6 +341,10 @@ fn another_command_is_refused() {
         ("--path x.webp", "--path is x.webp, expected a name that ends with .gif, .png or .safetensors"),
         ("--path-pictures 65", "--path-pictures is 65, expected 1 to 64"),
         ("--npz none/x.npz", "none is not a folder"),
+        (
+            "--path x.gif --x0-path drawn/../x.gif",
+            "--path and --x0-path are both drawn/../x.gif, expected a file for each",
+        ),
     ] {
         at.fails(flags, words);
         assert_same(&at.files(), &before);
@@ -344,6 +381,14 @@ fn another_command_is_refused() {
     assert_same(&at.files(), &before);
     at.ok("--sampler ddpm -n 3 --overwrite");
     assert_eq!(fs::read_dir(at.path("drawn")).unwrap().count(), 3 + 2);
+
+    // A record that says nothing is replaced too, and what others put there stays.
+    let own = ["sheet-metal.png", "00000.png", "sampling-files.txt", "sheet-1-of-2.png"];
+    own.iter().for_each(|name| fs::write(at.path(&format!("drawn/{name}")), b"own").unwrap());
+    fs::write(at.path("drawn/sampling.json"), b"{ \"count\": 3,").unwrap();
+    at.fails("--sampler ddpm", "not a record of pictures as JSON; give another --out, or --overwrite");
+    at.ok("--sampler ddpm --overwrite");
+    assert!(own.map(|name| at.path(&format!("drawn/{name}")).exists()) == [true, true, true, false]);
 }
 
 /// Along the flow, without stages, it goes on and is divided alike.

@@ -6,6 +6,7 @@ use crate::data::{Dataset, Fit};
 use crate::device::Device;
 use crate::diffusion::{Aim, NoiseShares};
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::metrics::Judge;
 use std::path::PathBuf;
 
@@ -46,6 +47,16 @@ impl ClassifierFlags {
             Err(error) => wrong(error.to_string()),
             Ok(()) => Ok(Some(folder)),
         }
+    }
+
+    /// The fingerprint of what pictures are drawn towards, which is the same on all devices.
+    pub(super) fn fingerprint(&self, aim: &Aim) -> Result<String> {
+        let fingerprint = match (aim, &self.like) {
+            (_, Some(path)) => Fingerprint::default().file(path)?,
+            (Aim::Classes(classes), None) => Fingerprint::default().integers(classes),
+            (Aim::Features(features), None) => Fingerprint::default().floats(features),
+        };
+        Ok(fingerprint.text())
     }
 
     /// What so many pictures are drawn towards: the picture's features, or classes, all in turn if none are given.

@@ -8,14 +8,14 @@ use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::{note, say};
 use super::progress::Progress;
-use super::sample_job::{Batch, Job, Shard};
+use super::sample_job::{Job, Shard};
 use super::sample_output::Output;
 use super::sample_path::{MOST_PICTURES as MOST_ON_PATH, PathFile};
 use super::sample_record::Record;
 use super::sampling::{SamplingFlags, Way};
 use crate::atomic_file;
 use crate::checkpoint::{ModelFolder, Tensors};
-use crate::diffusion::{Aim, ChainOptions, Guidance, Request};
+use crate::diffusion::{Aim, Chain, ChainOptions, Guidance, Request, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::nn::SampleSize;
@@ -171,7 +171,7 @@ impl Sample {
             chain.check_channels(channels, model.unet.config().out_channels)?;
             draws = chain.draws();
             stages = Some(chain.stages().len());
-            asked = Fingerprint::default().bytes(format!("{chain:?}").as_bytes()).text();
+            asked = fingerprint(chain);
         }
         let shape = [self.count, channels, height, width];
         let guide = self.classifier.read(&model, [height, width])?;
@@ -207,27 +207,30 @@ impl Sample {
             size: [height, width],
         };
         let most = self.batch.unwrap_or(BATCH).min(self.count);
-        let output = |batch: usize| {
-            let together = [batch, most].map(|batch| Drawer::together(&way, batch));
+        let output = |batches: [usize; 2]| {
+            let together = batches.map(|batch| Drawer::together(&way, batch));
             let job = Job::new(self.count, together, shard);
             let mut output = Output::new(&self.out, job.clone(), [height, width, channels]);
             self.files.ask(&mut output, &job, stages)?;
             Ok((job, output))
         };
-        let record = |batch: usize| {
+        let aim = request.aim.as_ref().map(|aim| self.classifier.fingerprint(aim)).transpose()?;
+        let record = |[batch, undivided]: [usize; 2]| {
             let mut keys = self.sampling.record(&model.scheduler);
             let weights = Fingerprint::default().floats(&model.weights);
             let network = format!("{}{}", model.unet.config().to_json(), model.scheduler.to_json());
             let noise = |noise: &Option<Vec<f32>>| noise.as_ref().map(|x| Fingerprint::default().floats(x).text());
-            let aim = request.aim.as_ref().map(|aim| match aim {
-                Aim::Classes(classes) => Fingerprint::default().integers(classes).text(),
-                Aim::Features(features) => Fingerprint::default().floats(features).text(),
+            let classifier = guide.as_ref().map(|guide| {
+                let noise = guide.scheduler.as_ref().map(SchedulerConfig::to_json).unwrap_or_default();
+                let network = format!("{}{noise}", guide.classifier.config().to_json());
+                Fingerprint::default().floats(&guide.weights).bytes(network.as_bytes()).text()
             });
             let rest = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "count": self.count,
                 "seed": self.seed,
                 "batch": batch,
+                "undivided_batch": undivided,
                 "size": [height, width],
                 "weights": weights.text(),
                 "configuration": Fingerprint::default().bytes(network.as_bytes()).text(),
@@ -237,7 +240,7 @@ impl Sample {
                 "classifier_scale": guidance.classifier_scale,
                 "stages": asked,
                 "classes": labels.as_ref().map(|labels| Fingerprint::default().integers(labels).text()),
-                "classifier": guide.as_ref().map(|guide| Fingerprint::default().floats(&guide.weights).text()),
+                "classifier": classifier,
                 "aim": aim,
                 "init_noise": noise(&request.initial_noise),
                 "step_noise": noise(&request.step_noise),
@@ -250,43 +253,46 @@ impl Sample {
         };
 
         if self.overwrite {
-            output(most)?.1.clear(Record::read(&self.out)?.and_then(|earlier| earlier.number("count")))?;
+            // A record that cannot be read is replaced like any other.
+            let earlier = Record::read(&self.out).ok().flatten().and_then(|earlier| earlier.number("count"));
+            output([most; 2])?.1.clear(earlier.filter(|count| (1..=MOST_PICTURES).contains(count)))?;
         }
         let mut drawer: Option<Drawer> = None;
         // Twice where there is no record: another shard may be faster to write it.
-        let batch = loop {
-            let strays = output(most)?.1.refuse_strays();
+        let batches = loop {
+            let strays = output([most; 2])?.1.refuse_strays();
             if let Some(earlier) = Record::read(&self.out)? {
-                let batch = match self.batch {
-                    None => earlier.number("batch").filter(|batch| (1..=most).contains(batch)).unwrap_or(most),
-                    Some(_) => most,
-                };
-                earlier.check(&self.out, &record(batch))?;
-                break batch;
+                // Shards are divided as those that began, also where only some are given a batch.
+                let known = |key| earlier.number(key).filter(|batch| (1..=self.count).contains(batch)).unwrap_or(most);
+                let batch = if self.batch.is_some() { most } else { known("batch") };
+                let batches = [batch, known("undivided_batch")];
+                earlier.check(&self.out, &record(batches))?;
+                break batches;
             }
             strays?;
             let size = if self.batch.is_some() { BatchSize::Given(most) } else { BatchSize::Fitting(most) };
             let loaded = Drawer::load(kit, &way, &mut *device, &request, size)?;
             std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-            record(loaded.batch()).create(&self.out)?;
+            record([loaded.batch(), most]).create(&self.out)?;
             drawer = Some(loaded);
         };
-        let (job, mut output) = output(batch)?;
+        let (job, mut output) = output(batches)?;
+        output.record = record(batches).fingerprint();
         if job.range.is_empty() {
             say!("{}", job.describe());
             return Ok(ExitCode::SUCCESS);
         }
         let all = job.batches().count();
-        let missing: Vec<Batch> = job.batches().filter(|batch| !output.has(batch)).collect();
+        let missing = output.missing();
         match (missing.len(), all) {
             (0, _) => note!("{}: {} are there", self.out.display(), job.describe()),
             (left, all) if left < all => note!("{}: {} of {all} batches are there", self.out.display(), all - left),
             _ => {}
         }
         if !missing.is_empty() {
-            let mut drawer = match drawer.take().filter(|drawer| drawer.batch() == batch) {
+            let mut drawer = match drawer.take().filter(|drawer| drawer.batch() == batches[0]) {
                 Some(drawer) => drawer,
-                None => Drawer::load(kit, &way, &mut *device, &request, BatchSize::Given(batch))?,
+                None => Drawer::load(kit, &way, &mut *device, &request, BatchSize::Given(batches[0]))?,
             };
             let work: Vec<(usize, &str)> = missing.iter().map(|batch| drawer.work(batch.drawn.len())).collect();
             let mut progress = Progress::new("drawing", 0, work.iter().map(|(steps, _)| steps).sum());
@@ -326,6 +332,13 @@ impl FileFlags {
 
     /// Refuses files that could not be written, before the work.
     fn check(&self, out: &Path) -> Result<()> {
+        let given: Vec<_> = self.all().into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?))).collect();
+        for (number, (flag, file)) in given.iter().enumerate() {
+            if let Some((other, _)) = given[..number].iter().find(|(_, other)| resolved(other) == resolved(file)) {
+                let file = file.display();
+                return Err(Error::input(format!("{other} and {flag} are both {file}, expected a file for each")));
+            }
+        }
         for (flag, file) in self.all() {
             let Some(file) = file else { continue };
             if flag.ends_with("path") {
@@ -358,6 +371,21 @@ impl FileFlags {
         }
         Ok(())
     }
+}
+
+/// A file's path, by which it is known whether it is there or not.
+fn resolved(file: &Path) -> PathBuf {
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
+    let beside = folder.zip(whole.file_name()).map(|(folder, name)| folder.join(name));
+    whole.canonicalize().ok().or(beside).unwrap_or(whole)
+}
+
+/// Of what a chain's stages do, in the precision that it is done in.
+fn fingerprint(chain: &Chain) -> String {
+    let told: Vec<f32> = chain.stages().iter().map(|stage| stage.timestep as f32).collect();
+    let begins = [chain.initial_deviation() as f32];
+    Fingerprint::default().floats(&chain.table()).floats(&told).floats(&begins).integers(&[chain.draws() as u32]).text()
 }
 
 /// The size that was asked for, or the model's own.

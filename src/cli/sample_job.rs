@@ -84,6 +84,12 @@ impl Job {
         format!("{picture:0digits$}.png")
     }
 
+    /// The picture whose PNG is called so.
+    pub(super) fn picture(&self, name: &str) -> Option<usize> {
+        let picture = name.strip_suffix(".png")?.parse().ok()?;
+        (picture < self.count && self.png(picture) == name).then_some(picture)
+    }
+
     /// Whether it is all of it.
     pub(super) fn is_whole(&self) -> bool {
         self.shard.is_none()
@@ -168,6 +174,8 @@ mod tests {
         assert_eq!(job(None).file(Path::new("a/b.gif")), Path::new("a/b.gif"));
         assert_eq!(job(Some("2/8")).file(Path::new("a/b.gif")), Path::new("a/b-2-of-8.gif"));
         assert_eq!((job(None).png(7), Job::new(3, [3, 3], None).png(2)), ("00007.png".into(), "0002.png".into()));
+        let found = ["00007.png", "0007.png", "20000.png", "+0007.png", "00007.PNG", "sheet.png"];
+        assert_eq!(found.map(|name| job(None).picture(name)), [Some(7), None, None, None, None, None]);
         assert_eq!(job(Some("1/2")).describe(), "pictures 0 to 9983 of 20000");
     }
 }

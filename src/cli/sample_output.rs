@@ -9,10 +9,11 @@ use super::sample_path::{self, PathFile};
 use super::sample_record::{CHOICE, Record};
 use crate::atomic_file;
 use crate::checkpoint::write_in_parts;
+use crate::data::is_named;
 use crate::diffusion::Look;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::pictures::{Label, Pictures, save_npz, save_png};
+use crate::pictures::{Label, Pictures, save_npz, save_png, shown_on_sheet};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::fs::File;
@@ -31,8 +32,10 @@ pub(super) struct Output {
     /// Of a picture: height, width and channels.
     shape: [usize; 3],
     parts: Parts,
-    /// Files that are finished, by their paths: what they hold, and their fingerprint.
+    /// Files that are finished, by their paths: what they hold, their fingerprint, and that of the record at that time.
     finished: Map<String, Value>,
+    /// The fingerprint of the record of its pictures.
+    pub(super) record: String,
     pub(super) tensors: Option<PathBuf>,
     pub(super) npz: Option<PathBuf>,
     pub(super) paths: Vec<PathFile>,
@@ -48,6 +51,7 @@ impl Output {
             shape,
             parts,
             finished: Map::new(),
+            record: String::new(),
             tensors: None,
             npz: None,
             paths: Vec::new(),
@@ -72,7 +76,9 @@ impl Output {
     /// Refuses pictures of which nothing says how they were drawn. Who asks first, and then finds no record, knows that there
     /// was none when they were written.
     pub(super) fn refuse_strays(&self) -> Result<()> {
-        match (0..self.job.count).map(|picture| self.png(picture)).find(|png| png.exists()) {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let pictures = entries.filter_map(|entry| self.job.picture(entry.file_name().to_str()?));
+        match pictures.min().map(|picture| self.png(picture)) {
             Some(png) => {
                 let record = Record::path(&self.folder);
                 let (png, record) = (png.display(), record.display());
@@ -88,38 +94,35 @@ impl Output {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(error)),
             _ => Ok(()),
         };
-        let before = earlier.map(|count| Job::new(count.max(1), [1, 1], None));
-        for job in before.iter().chain([&self.job]) {
-            (0..job.count).try_for_each(|picture| remove(&self.folder.join(job.png(picture))))?;
-        }
+        let before = earlier.map(|count| Job::new(count, [1, 1], None));
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("sampling") && name.ends_with(".parts") {
-                Parts { folder: entry.path() }.remove();
-            } else if name.starts_with("sampling-files") || (name.starts_with("sheet-") && name.ends_with(".png")) {
-                remove(&entry.path())?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let is_picture = |job: &Job| name.to_str().and_then(|name| job.picture(name)).is_some();
+            if is_named(&path, "sampling", "parts") {
+                Parts { folder: path }.remove();
+            } else if is_named(&path, "sheet", "png")
+                || is_named(&path, "sampling-files", "json")
+                || before.iter().chain([&self.job]).any(is_picture)
+            {
+                remove(&path)?;
             }
         }
-        remove(&self.folder.join("sheet.png"))?;
         remove(&Record::path(&self.folder))
     }
 
-    /// Whether all of a batch is on disk.
-    pub(super) fn has(&self, batch: &Batch) -> bool {
+    /// The batches of which not all is on disk.
+    pub(super) fn missing(&self) -> Vec<Batch> {
         let elements = self.elements();
-        let floats = || {
-            self.tensors.as_ref().is_none_or(|file| {
-                self.is_finished(file, &self.holds())
-                    || self.parts.has(FLOATS, &batch.kept, batch.kept.len() * elements)
-            })
+        // Whether a file is finished is asked once, for all of it is read.
+        let tensors = self.tensors.as_ref().is_some_and(|file| !self.is_finished(file, &self.holds()));
+        let unfinished = |path: &&PathFile| !self.is_finished(&path.file, &path.holds());
+        let paths: Vec<&PathFile> = self.paths.iter().filter(unfinished).collect();
+        let has = |batch: &Batch| {
+            batch.kept.clone().all(|picture| is_whole_png(&self.png(picture)))
+                && (!tensors || self.parts.has(FLOATS, &batch.kept, batch.kept.len() * elements))
+                && paths.iter().all(|path| path.has(&self.parts, batch, elements))
         };
-        let paths = || {
-            let done =
-                |path: &PathFile| path.has(&self.parts, batch, elements) || self.is_finished(&path.file, &path.holds());
-            self.paths.iter().all(done)
-        };
-        batch.kept.clone().all(|picture| is_whole_png(&self.png(picture))) && floats() && paths()
+        self.job.batches().filter(|batch| !has(batch)).collect()
     }
 
     /// Draws a batch with `draw`, which is given what to do after every stage, and writes it.
@@ -177,7 +180,8 @@ impl Output {
         }
         self.parts.remove();
         let sheet = self.job.file(&self.folder.join("sheet.png"));
-        let shown: Vec<usize> = self.job.range.clone().take(SHEET).collect();
+        let most = shown_on_sheet(count.min(SHEET), [height, width]);
+        let shown: Vec<usize> = self.job.range.clone().take(most).collect();
         let bytes: Vec<Vec<u8>> = shown.par_iter().map(|&picture| self.bytes(picture)).collect::<Result<_>>()?;
         let floats: Vec<f32> = bytes.iter().flatten().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
         let pictures = Pictures::new(&floats, shown.len(), self.shape)?;
@@ -199,7 +203,8 @@ impl Output {
         if !self.is_finished(file, holds) {
             make(self)?;
             let fingerprint = fingerprint(file)?;
-            self.finished.insert(key(file), json!({ "holds": holds, "fingerprint": fingerprint }));
+            let known = json!({ "holds": holds, "fingerprint": fingerprint, "record": self.record });
+            self.finished.insert(key(file), known);
             atomic_file::write(&self.list(), format!("{:#}\n", Value::Object(self.finished.clone())).as_bytes())?;
         }
         say!("{}: {holds}", file.display());
@@ -208,7 +213,9 @@ impl Output {
 
     fn is_finished(&self, file: &Path, holds: &str) -> bool {
         self.finished.get(&key(file)).is_some_and(|known| {
-            known["holds"] == holds && fingerprint(file).is_ok_and(|found| known["fingerprint"] == found.as_str())
+            known["holds"] == holds
+                && known["record"] == self.record.as_str()
+                && fingerprint(file).is_ok_and(|found| known["fingerprint"] == found.as_str())
         })
     }
 
@@ -234,14 +241,7 @@ fn key(file: &Path) -> String {
 }
 
 fn fingerprint(file: &Path) -> Result<String> {
-    let mut fingerprint = Fingerprint::default();
-    let mut open = File::open(file).map_err(Error::io(file))?;
-    let mut bytes = Vec::new();
-    while open.by_ref().take(1 << 20).read_to_end(&mut bytes).map_err(Error::io(file))? > 0 {
-        fingerprint = fingerprint.bytes(&bytes);
-        bytes.clear();
-    }
-    Ok(fingerprint.text())
+    Fingerprint::default().file(file).map(Fingerprint::text)
 }
 
 /// Whether there is a PNG with an end: ours appear whole, but who copies them may be interrupted.

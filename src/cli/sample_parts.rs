@@ -1,5 +1,6 @@
 //! Floats of batches that are drawn, kept beside the pictures until all are there to be put into one file.
 
+use crate::atomic_file;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -26,7 +27,7 @@ impl Parts {
     pub(super) fn begin(&self, name: &str, pictures: &Range<usize>) -> Result<Part> {
         std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
         let path = self.path(name, pictures);
-        let file = NamedTempFile::new_in(&self.folder).map_err(Error::io(&path))?;
+        let file = atomic_file::begin_in(&self.folder).map_err(Error::io(&path))?;
         Ok(Part { file: BufWriter::new(file), path })
     }
 
@@ -82,6 +83,14 @@ mod tests {
         assert!(!parts.has("x", &(3..5), 3));
         part.finish().unwrap();
         assert!(parts.has("x", &(3..5), 3) && !parts.has("x", &(3..5), 2) && !parts.has("x", &(3..6), 3));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let plain = folder.path().join("plain");
+            std::fs::write(&plain, b"x").unwrap();
+            let mode = |path: PathBuf| path.metadata().unwrap().permissions().mode();
+            assert_eq!(mode(parts.path("x", &(3..5))), mode(plain));
+        }
         assert_eq!(parts.read("x", &(3..5), 1..3).unwrap(), [2.0, 3.0]);
         assert!(parts.read("x", &(3..5), 1..4).is_err());
         parts.remove();

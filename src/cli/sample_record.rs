@@ -2,6 +2,7 @@
 
 use crate::atomic_file;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use serde_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,11 @@ impl Record {
         let path = Self::path(folder);
         let text = format!("{:#}\n", Value::Object(self.0.clone()));
         atomic_file::create(&path, text.as_bytes())
+    }
+
+    /// Of all that it says.
+    pub(super) fn fingerprint(&self) -> String {
+        Fingerprint::default().bytes(Value::Object(self.0.clone()).to_string().as_bytes()).text()
     }
 
     /// A whole number of it.

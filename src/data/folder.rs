@@ -18,13 +18,18 @@ const BATCH: usize = 256;
 /// Whether it is what `sample` writes beside its pictures, a `sheet.png` or a shard's `sheet-I-of-N.png`: no picture of its
 /// own, unless there is no other one.
 fn is_sheet(path: &Path) -> bool {
-    let name = path.file_stem().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("sheet"));
+    is_named(path, "sheet", "png")
+}
+
+/// Whether a file is called `stem.ending`, or `stem-I-of-N.ending` as those of a shard.
+pub(crate) fn is_named(path: &Path, stem: &str, ending: &str) -> bool {
+    let rest = path.file_stem().and_then(OsStr::to_str).and_then(|name| name.strip_prefix(stem));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let of_shard = |rest: &str| {
         let numbers = rest.strip_prefix('-').and_then(|rest| rest.split_once("-of-"));
         numbers.is_some_and(|(index, of)| is_number(index) && is_number(of))
     };
-    path.extension().is_some_and(|ending| ending == "png") && name.is_some_and(|rest| rest.is_empty() || of_shard(rest))
+    path.extension().is_some_and(|found| found == ending) && rest.is_some_and(|rest| rest.is_empty() || of_shard(rest))
 }
 
 /// Whether the name ends as those of PNG and JPEG files do.

@@ -11,6 +11,7 @@ mod one_picture;
 mod source;
 
 pub use fit::Fit;
+pub(crate) use folder::is_named;
 pub use source::BUILT_IN;
 
 use crate::error::{Error, Result};

@@ -18,7 +18,9 @@ pub struct Label {
 }
 
 /// Pixels of a line.
-const LINE: usize = 15;
+pub(super) const LINE: usize = 15;
+/// Lines under a picture.
+pub(super) const MOST_LINES: usize = 2;
 /// Pixels from a line's top to its letters'.
 const ABOVE: i32 = 3;
 /// Of the letters, from the highest to the lowest.
@@ -53,7 +55,7 @@ impl Pictures<'_> {
                 Ok(())
             })
             .map_err(cannot)?;
-            if fits { 1 } else { 2 }
+            if fits { 1 } else { MOST_LINES }
         };
         let (mut sheet, strips) = self.sheet(0, None, lines * LINE)?;
         for strip in &strips {

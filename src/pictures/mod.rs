@@ -23,6 +23,7 @@ pub use labels::Label;
 pub use loss_curve::loss_curve;
 pub use npz::save_npz;
 pub use schedule_plot::{PlottedSchedule, schedule_plot};
+pub use sheet::shown_on_sheet;
 
 /// Generated pictures as they come from a model.
 #[derive(Clone, Copy, Debug)]

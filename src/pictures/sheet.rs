@@ -2,6 +2,7 @@
 
 use image::{Rgb, RgbImage};
 
+use super::labels::{LINE, MOST_LINES};
 use super::{Pictures, to_byte};
 use crate::error::{Error, Result};
 
@@ -13,6 +14,32 @@ const GAP_COLOUR: Rgb<u8> = Rgb([128; 3]);
 const SMALLEST_TILE: usize = 64;
 /// A sheet's longest side. Viewers choke on more.
 const LONGEST_SIDE: usize = 32_768;
+
+/// A sheet's pixels, where there is a choice how many pictures it shows: what an ordinary machine has memory for.
+const MOST_PIXELS: usize = 1 << 26;
+
+/// How many of `count` pictures of `[height, width]` a labelled sheet shows, the first ones: as many as its sides and the
+/// memory have room for, at least one.
+pub fn shown_on_sheet(count: usize, [height, width]: [usize; 2]) -> usize {
+    let scale = scale_of([height, width]);
+    let [tall, wide] = [height * scale + MOST_LINES * LINE + GAP, width * scale + GAP];
+    let fits = |count: &usize| {
+        let columns = columns_for(*count);
+        let (height, width) = (count.div_ceil(columns) * tall, columns * wide);
+        height.max(width) - GAP <= LONGEST_SIDE && height * width <= MOST_PIXELS
+    };
+    (1..=count).rev().find(fits).unwrap_or(1)
+}
+
+/// About as many as rows.
+fn columns_for(count: usize) -> usize {
+    (count as f64).sqrt().ceil() as usize
+}
+
+/// The smallest scale that makes a tile at least 64 pixels wide and high, as long as that is not too long.
+fn scale_of([height, width]: [usize; 2]) -> usize {
+    SMALLEST_TILE.div_ceil(height.min(width)).min(LONGEST_SIDE / height.max(width)).max(1)
+}
 
 impl Pictures<'_> {
     /// All the pictures in rows of `columns` (0 for about as many columns as rows), with a thin gap between them, each
@@ -27,7 +54,7 @@ impl Pictures<'_> {
 
     /// The smallest scale that makes a tile at least 64 pixels wide and high.
     fn sheet_scale(&self) -> usize {
-        SMALLEST_TILE.div_ceil(self.height.min(self.width))
+        scale_of([self.height, self.width])
     }
 
     /// Pixels of a tile from left to right.
@@ -38,7 +65,7 @@ impl Pictures<'_> {
     /// A contact sheet with `below` rows of pixels left free under each picture, and where those begin.
     pub(super) fn sheet(&self, columns: usize, scale: Option<usize>, below: usize) -> Result<(RgbImage, Vec<Strip>)> {
         let columns = match columns {
-            0 => (self.count as f64).sqrt().ceil() as usize,
+            0 => columns_for(self.count),
             columns => columns.min(self.count),
         };
         let rows = self.count.div_ceil(columns);
@@ -133,6 +160,14 @@ mod tests {
     fn transparency_lies_on_white() {
         assert_eq!(on_white(&[-1.0, 0.0, 1.0, -1.0]), Rgb([255; 3]));
         assert_eq!(on_white(&[-1.0, -1.0, 1.0, 1.0]), Rgb([0, 0, 255]));
+    }
+
+    #[test]
+    fn a_sheet_shows_as_many_as_there_is_room_for() {
+        for ([height, width], shown) in [([28, 28], 1024), ([1024, 1024], 56), ([8, 4096], 1), ([20_000, 20_000], 1)] {
+            assert_eq!(shown_on_sheet(1024, [height, width]), shown);
+        }
+        assert_eq!(shown_on_sheet(3, [28, 28]), 3);
     }
 
     #[test]
