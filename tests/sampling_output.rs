@@ -392,6 +392,31 @@ fn another_command_is_refused() {
 }
 
 /// Along the flow, without stages, it goes on and is divided alike.
+/// Neither the pictures' own files nor the model's are written over.
+#[test]
+fn names_that_are_taken_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("drawn");
+    let weights = model().join("unet/diffusion_pytorch_model.safetensors");
+    let before = fs::read(&weights).unwrap();
+    for (flag, file) in [
+        ("--npz", out.join("sampling.json")),
+        ("--tensors", out.join("0001.png")),
+        ("--path", out.join("sheet.png")),
+        ("--x0-path", out.join("sheet-1-of-2.png")),
+        ("--tensors", weights.clone()),
+    ] {
+        fs::create_dir_all(&out).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+        command.arg("sample").arg(model()).args(["-n", "2", "--steps", "2", "--out"]).arg(&out);
+        let output = command.arg(flag).arg(&file).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains("expected another name"), "{flag}: {error}");
+    }
+    assert_eq!(fs::read(&weights).unwrap(), before);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+}
+
 #[test]
 fn the_flow_goes_on_too() {
     let flags = |more: &str| format!("--device cpu -n 6 --seed 2 --sampler rk45 --tolerance 1e-1 --batch 1 {more}");

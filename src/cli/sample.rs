@@ -15,6 +15,7 @@ use super::sample_record::Record;
 use super::sampling::{SamplingFlags, Way};
 use crate::atomic_file;
 use crate::checkpoint::{ModelFolder, Tensors};
+use crate::data::is_named;
 use crate::diffusion::{Aim, Chain, ChainOptions, Guidance, Request, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -154,7 +155,11 @@ impl Sample {
             }
         }
         let shard = self.shard.as_deref().map(Shard::parse).transpose()?;
-        self.files.check(&self.out)?;
+        if resolved(&self.out) == resolved(&self.model) {
+            let out = self.out.display();
+            return Err(Error::input(format!("--out is {out}, the model's folder; expected another")));
+        }
+        self.files.check(&self.out, &self.model)?;
         let mut model = read_model(&self.model)?;
         self.guidance.name_class(&mut model.unet)?;
         let [height, width] = picture_size(&model, self.image_size, &self.model)?;
@@ -330,8 +335,8 @@ impl FileFlags {
         [("--tensors", &self.tensors), ("--npz", &self.npz), ("--path", &self.path), ("--x0-path", &self.x0_path)]
     }
 
-    /// Refuses files that could not be written, before the work.
-    fn check(&self, out: &Path) -> Result<()> {
+    /// Refuses files that could not be written, or that are something else's, before the work.
+    fn check(&self, out: &Path, model: &Path) -> Result<()> {
         let given: Vec<_> = self.all().into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?))).collect();
         for (number, (flag, file)) in given.iter().enumerate() {
             if let Some((other, _)) = given[..number].iter().find(|(_, other)| resolved(other) == resolved(file)) {
@@ -339,8 +344,24 @@ impl FileFlags {
                 return Err(Error::input(format!("{other} and {flag} are both {file}, expected a file for each")));
             }
         }
-        for (flag, file) in self.all() {
-            let Some(file) = file else { continue };
+        let (pictures, model) = (resolved(out), resolved(model));
+        for &(flag, file) in &given {
+            let at = resolved(file);
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let is_picture =
+                name.strip_suffix(".png").is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+            let is_own = is_picture || name.starts_with("sampling") || is_named(file, "sheet", "png");
+            if at.parent() == Some(&*pictures) && is_own {
+                let file = file.display();
+                return Err(Error::input(format!(
+                    "{flag} {file}: what --out has under this name; expected another name"
+                )));
+            }
+            let of_model = at == model || at.starts_with(model.join("unet")) || name.starts_with("training_state");
+            if at.starts_with(&model) && (of_model || name.starts_with("diffusion_pytorch_model")) {
+                let file = file.display();
+                return Err(Error::input(format!("{flag} {file}: is a part of the model; expected another name")));
+            }
             if flag.ends_with("path") {
                 PathFile::check_name(flag, file)?;
             }
