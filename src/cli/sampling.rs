@@ -49,6 +49,9 @@ pub(super) struct SamplingFlags {
     /// Error of a step of rk45, of 1 and of x; 1e-4 if not given
     #[arg(long, value_name = "TOL", allow_negative_numbers = true)]
     tolerance: Option<f64>,
+    /// Has ddim go on with the noise that the clipped x_0 says, as OpenAI's code does, instead of the predicted one
+    #[arg(long)]
+    use_clipped_model_output: bool,
     /// Where diffusers is wrong, be wrong with it: ddim goes to timestep t - T / steps whatever the spacing
     #[arg(long)]
     diffusers_exact: bool,
@@ -154,6 +157,7 @@ impl SamplingFlags {
             "snr": self.snr,
             "langevin_epsilon": self.langevin_epsilon,
             "tolerance": self.tolerance,
+            "use_clipped_model_output": self.use_clipped_model_output,
             "diffusers_exact": self.diffusers_exact,
         });
         if let Value::Object(flags) = flags { flags } else { Map::new() }
@@ -175,6 +179,7 @@ impl SamplingFlags {
             corrector_steps: self.corrector_steps,
             snr: self.snr,
             langevin_epsilon: self.langevin_epsilon,
+            use_clipped_model_output: self.use_clipped_model_output,
             diffusers_exact: self.diffusers_exact,
             ..base
         }

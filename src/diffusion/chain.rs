@@ -262,8 +262,9 @@ impl Plan<'_> {
         if let Some(stage) = stages.iter().find(|stage| stage.weights.row().iter().any(|w| !(*w as f32).is_finite())) {
             return Err(self.impossible(stage));
         }
-        if kernel.clipping != Clipping::None && !self.options.diffusers_exact {
-            Guidance::agree_with_clipping(&mut stages);
+        let ChainOptions { use_clipped_model_output: all, diffusers_exact, .. } = self.options;
+        if kernel.clipping != Clipping::None && (all || !diffusers_exact) {
+            Guidance::agree_with_clipping(&mut stages, all);
         }
         let of_steps_before =
             matches!(self.sampler, SamplerName::DpmSolver | SamplerName::DpmSolverSde | SamplerName::UniPc);

@@ -41,6 +41,9 @@ pub struct ChainOptions {
     /// Annealed Langevin dynamics' step size at the least level, eps of Song & Ermon 2019, algorithm 1; 0.2 of that level's
     /// variance if not given, the paper's 2e-5 at 0.01.
     pub langevin_epsilon: Option<f64>,
+    /// Goes on with the noise that the clipped x_0 says, as OpenAI's code does; diffusers' argument of `DDIMScheduler.step`.
+    /// Guided stages do it whatever is said here.
+    pub use_clipped_model_output: bool,
     /// Where diffusers is wrong, be wrong with it.
     pub diffusers_exact: bool,
     /// How the class of a picture counts, for a conditional network.
@@ -78,6 +81,9 @@ impl ChainOptions {
         let name = sampler.name();
         if !(0.0..=1.0).contains(&self.eta) {
             return wrong(format!("eta is {}, expected 0 to 1", self.eta));
+        }
+        if self.use_clipped_model_output && sampler != SamplerName::Ddim {
+            return wrong(format!("use_clipped_model_output is for ddim, the sampler is {name}"));
         }
         if self.eta > 0.0 && sampler != SamplerName::Ddim {
             return wrong(format!("eta is {}, {name} has none, only ddim has", self.eta));

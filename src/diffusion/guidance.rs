@@ -83,10 +83,10 @@ impl Guidance {
 
     /// Where x_0 is clipped, guided stages go on with the output that says the clipped x_0 of the same x, as the code of the
     /// papers does. diffusers' DDIM keeps the output as it is; beyond 1 that is often far from any picture's, and what it
-    /// adds at each step turns pictures grey.
-    pub(super) fn agree_with_clipping(stages: &mut [Stage]) {
-        let is_guided = |stage: &&mut Stage| stage.passes() == Passes::Both || stage.weights.of_gradient[0] != 0.0;
-        for stage in stages.iter_mut().filter(is_guided) {
+    /// adds at each step turns pictures grey. `all` stages do so, or the guided ones.
+    pub(super) fn agree_with_clipping(stages: &mut [Stage], all: bool) {
+        let agrees = |stage: &&mut Stage| all || stage.passes() == Passes::Both || stage.weights.of_gradient[0] != 0.0;
+        for stage in stages.iter_mut().filter(agrees) {
             let weights = &mut stage.weights;
             let [of_x, of_output] = weights.x0_of;
             if of_output == 0.0 {
@@ -139,6 +139,9 @@ mod tests {
         };
         let (guided, plain) = (chain(3.0, false), chain(1.0, false));
         let [exact, plain_exact] = [3.0, 1.0].map(|scale| chain(scale, true));
+        let use_clipped_model_output = true;
+        let options = ChainOptions { steps: Some(7), use_clipped_model_output, ..ChainOptions::default() };
+        let asked = Chain::new(&config, options).unwrap();
         let schedule = crate::diffusion::NoiseSchedule::new(&config);
         for (number, stage) in guided.stages().iter().enumerate() {
             let t = stage.timestep as usize;
@@ -155,6 +158,7 @@ mod tests {
             let clipped = 0.3;
             let expected = of(unclipped, [x, clipped, (x - signal * clipped) / noise]);
             assert!((of(stage.weights.x_of, [x, clipped, epsilon]) - expected).abs() < 1e-9);
+            assert_eq!(asked.stages()[number].weights.x_of, stage.weights.x_of);
             assert_eq!(exact.stages()[number].weights.x_of, plain_exact.stages()[number].weights.x_of);
         }
     }
