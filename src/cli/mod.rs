@@ -30,6 +30,7 @@ mod output;
 mod predict;
 mod progress;
 mod sample;
+mod sample_files;
 mod sample_job;
 mod sample_output;
 mod sample_parts;

@@ -3,19 +3,18 @@
 use super::classifier_guidance::ClassifierFlags;
 use super::device::DeviceFlag;
 use super::drawer::{BATCH, BatchSize, Drawer, Kit};
-use super::given_pictures::GivenFlags;
+use super::given_pictures::{Given, GivenFlags};
 use super::guidance::GuidanceFlags;
 use super::model::read_model;
 use super::output::{note, say};
 use super::progress::Progress;
-use super::sample_job::{Job, Shard};
+use super::sample_files::{FileFlags, resolved};
+use super::sample_job::{Batch, Job, Shard};
 use super::sample_output::Output;
-use super::sample_path::{MOST_PICTURES as MOST_ON_PATH, PathFile};
 use super::sample_record::Record;
 use super::sampling::{SamplingFlags, Way};
-use crate::atomic_file;
-use crate::checkpoint::{ModelFolder, Tensors};
-use crate::data::is_named;
+use crate::checkpoint::{ClassifierFolder, ModelFolder, Tensors};
+use crate::device::Device;
 use crate::diffusion::{Aim, Chain, ChainOptions, Guidance, Request, SchedulerConfig};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -105,31 +104,6 @@ pub(super) struct Sample {
     given: GivenFlags,
 }
 
-/// Files beside the PNGs.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Output")]
-struct FileFlags {
-    /// Writes the pictures as floats to a safetensors file: tensor `sample` [N, C, H, W] in [-1, 1]
-    #[arg(long, value_name = "FILE")]
-    tensors: Option<PathBuf>,
-    /// Writes the pictures as bytes to a NumPy archive: array `arr_0` [N, H, W, C], which FID scripts read
-    #[arg(long, value_name = "FILE")]
-    npz: Option<PathBuf>,
-    /// Shows x_t from noise to picture: an animation, .gif or .png, of at most 100 frames, or .safetensors, tensor `path`
-    /// [stages + 1, N, C, H, W]; in the scale that the network takes
-    #[arg(long, value_name = "FILE")]
-    path: Option<PathBuf>,
-    /// Shows the x_0 that every stage predicts, guided and clipped, as --path does; tensor `path` [stages, N, C, H, W]
-    #[arg(long, value_name = "FILE")]
-    x0_path: Option<PathBuf>,
-    /// Pictures of --path and --x0-path, the first ones, 1 to 64
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    path_pictures: usize,
-    /// Leaves the pictures' numbers and classes off the sheet
-    #[arg(long)]
-    no_labels: bool,
-}
-
 /// Pictures in one call. Further ones are drawn with another seed.
 const MOST_PICTURES: usize = 1 << 24;
 /// Pictures on the contact sheet.
@@ -160,30 +134,69 @@ impl Sample {
             return Err(Error::input(format!("--out is {out}, the model's folder; expected another")));
         }
         self.files.check(&self.out, &self.model)?;
+        let mut asked = self.ask()?;
+        let mut device = self.device.open()?;
+        if let Some(guide) = &asked.guide {
+            let aim = self.classifier.aim(guide, &self.class, self.count, &mut *device, &self.device)?;
+            asked.request.aim = Some(aim);
+        }
+        let asked = &asked;
+        let kit = Kit {
+            model: &asked.model,
+            classifier: asked.guide.as_ref(),
+            projection: asked.given.projection,
+            predictions: self.files.x0_path.is_some(),
+            flag: &self.device,
+            size: asked.size,
+        };
+        let (batches, drawer) = self.settle_batches(asked, kit, &mut *device, shard)?;
+        let (job, mut output) = self.output(asked, batches, shard)?;
+        output.record = self.record(asked, batches)?.fingerprint();
+        if job.range.is_empty() {
+            say!("{}", job.describe());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let all = job.batches().count();
+        let missing = output.missing();
+        match (missing.len(), all) {
+            (0, _) => note!("{}: {} are there", self.out.display(), job.describe()),
+            (left, all) if left < all => note!("{}: {} of {all} batches are there", self.out.display(), all - left),
+            _ => {}
+        }
+        if !missing.is_empty() {
+            let mut drawer = match drawer.filter(|drawer| drawer.batch() == batches[0]) {
+                Some(drawer) => drawer,
+                None => Drawer::load(kit, &asked.way, &mut *device, &asked.request, BatchSize::Given(batches[0]))?,
+            };
+            draw_missing(asked, kit, &mut drawer, &mut *device, &output, &missing)?;
+        }
+        let label = |picture: usize| asked.label(picture);
+        output.finish((!self.files.no_labels).then_some(&label))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Reads what the flags name, and refuses what does not go together.
+    fn ask(&self) -> Result<Asked> {
         let mut model = read_model(&self.model)?;
         self.guidance.name_class(&mut model.unet)?;
-        let [height, width] = picture_size(&model, self.image_size, &self.model)?;
+        let size @ [height, width] = picture_size(&model, self.image_size, &self.model)?;
         let guidance = Guidance { classifier_scale: self.classifier.scale(), ..self.guidance.guidance()? };
         let (strength, resampling) = (self.given.strength(), self.given.resampling()?);
         let base = ChainOptions { guidance, strength, resampling, ..ChainOptions::default() };
         let way = self.sampling.way(&model.scheduler, base)?;
         let channels = model.unet.config().in_channels;
         let mut draws = 0;
-        let mut stages = None;
-        let mut asked = String::new();
         if let Way::Chain(chain) = &way {
             chain.guidance().check_network(model.unet.config())?;
             chain.check_channels(channels, model.unet.config().out_channels)?;
             draws = chain.draws();
-            stages = Some(chain.stages().len());
-            asked = fingerprint(chain);
         }
         let shape = [self.count, channels, height, width];
-        let guide = self.classifier.read(&model, [height, width])?;
+        let guide = self.classifier.read(&model, size)?;
         let given = self.given.read([height, width, channels])?;
         // A model that knows no classes may still be guided to them.
         let only_guided = guide.is_some() && model.unet.config().classes().is_none();
-        let mut request = Request {
+        let request = Request {
             count: self.count,
             seed: self.seed,
             labels: match &self.class[..] {
@@ -197,209 +210,151 @@ impl Sample {
             ..Request::default()
         };
         let labels = request.labels_for(model.unet.config())?;
-        let mut device = self.device.open()?;
-        if let Some(guide) = &guide {
-            let aim = self.classifier.aim(guide, &self.class, self.count, &mut *device, &self.device)?;
-            request.aim = Some(aim);
-        }
+        let weights = Fingerprint::default().floats(&model.weights).text();
+        Ok(Asked { model, weights, way, guidance, guide, given, request, labels, size })
+    }
 
-        let kit = Kit {
-            model: &model,
-            classifier: guide.as_ref(),
-            projection: given.projection,
-            predictions: self.files.x0_path.is_some(),
-            flag: &self.device,
-            size: [height, width],
-        };
+    /// Where pictures of these batches, the drawn and the undivided, go.
+    fn output(&self, asked: &Asked, batches: [usize; 2], shard: Option<Shard>) -> Result<(Job, Output)> {
+        let [height, width] = asked.size;
+        let job = Job::new(self.count, batches.map(|batch| Drawer::together(&asked.way, batch)), shard);
+        let shape = [height, width, asked.model.unet.config().in_channels];
+        let mut output = Output::new(&self.out, job.clone(), shape);
+        let stages = if let Way::Chain(chain) = &asked.way { Some(chain.stages().len()) } else { None };
+        self.files.ask(&mut output, &job, stages)?;
+        Ok((job, output))
+    }
+
+    /// The batches of the folder's record, or of the one that is made: of what fits, which is loaded then.
+    fn settle_batches<'a>(
+        &self,
+        asked: &'a Asked,
+        kit: Kit,
+        device: &mut dyn Device,
+        shard: Option<Shard>,
+    ) -> Result<([usize; 2], Option<Drawer<'a>>)> {
         let most = self.batch.unwrap_or(BATCH).min(self.count);
-        let output = |batches: [usize; 2]| {
-            let together = batches.map(|batch| Drawer::together(&way, batch));
-            let job = Job::new(self.count, together, shard);
-            let mut output = Output::new(&self.out, job.clone(), [height, width, channels]);
-            self.files.ask(&mut output, &job, stages)?;
-            Ok((job, output))
-        };
-        let aim = request.aim.as_ref().map(|aim| self.classifier.fingerprint(aim)).transpose()?;
-        let record = |[batch, undivided]: [usize; 2]| {
-            let mut keys = self.sampling.record(&model.scheduler);
-            let weights = Fingerprint::default().floats(&model.weights);
-            let network = format!("{}{}", model.unet.config().to_json(), model.scheduler.to_json());
-            let noise = |noise: &Option<Vec<f32>>| noise.as_ref().map(|x| Fingerprint::default().floats(x).text());
-            let classifier = guide.as_ref().map(|guide| {
-                let noise = guide.scheduler.as_ref().map(SchedulerConfig::to_json).unwrap_or_default();
-                let network = format!("{}{noise}", guide.classifier.config().to_json());
-                Fingerprint::default().floats(&guide.weights).bytes(network.as_bytes()).text()
-            });
-            let rest = json!({
-                "version": env!("CARGO_PKG_VERSION"),
-                "count": self.count,
-                "seed": self.seed,
-                "batch": batch,
-                "undivided_batch": undivided,
-                "size": [height, width],
-                "weights": weights.text(),
-                "configuration": Fingerprint::default().bytes(network.as_bytes()).text(),
-                "guidance": guidance.scale,
-                "guidance_rescale": guidance.rescale,
-                "guidance_interval": guidance.interval,
-                "classifier_scale": guidance.classifier_scale,
-                "stages": asked,
-                "classes": labels.as_ref().map(|labels| Fingerprint::default().integers(labels).text()),
-                "classifier": classifier,
-                "aim": aim,
-                "init_noise": noise(&request.initial_noise),
-                "step_noise": noise(&request.step_noise),
-                "strength": strength,
-                "given": given.fingerprint(),
-            });
-            keys.extend(rest.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
-            keys.retain(|_, value| !value.is_null());
-            Record(keys)
-        };
-
         if self.overwrite {
             // A record that cannot be read is replaced like any other.
             let earlier = Record::read(&self.out).ok().flatten().and_then(|earlier| earlier.number("count"));
-            output([most; 2])?.1.clear(earlier.filter(|count| (1..=MOST_PICTURES).contains(count)))?;
+            let earlier = earlier.filter(|count| (1..=MOST_PICTURES).contains(count));
+            self.output(asked, [most; 2], shard)?.1.clear(earlier)?;
         }
         let mut drawer: Option<Drawer> = None;
         // Twice where there is no record: another shard may be faster to write it.
-        let batches = loop {
-            let strays = output([most; 2])?.1.refuse_strays();
+        loop {
+            let strays = self.output(asked, [most; 2], shard)?.1.refuse_strays();
             if let Some(earlier) = Record::read(&self.out)? {
                 // Shards are divided as those that began, also where only some are given a batch.
                 let known = |key| earlier.number(key).filter(|batch| (1..=self.count).contains(batch)).unwrap_or(most);
                 let batch = if self.batch.is_some() { most } else { known("batch") };
                 let batches = [batch, known("undivided_batch")];
-                earlier.check(&self.out, &record(batches))?;
-                break batches;
+                earlier.check(&self.out, &self.record(asked, batches)?)?;
+                return Ok((batches, drawer));
             }
             strays?;
             let size = if self.batch.is_some() { BatchSize::Given(most) } else { BatchSize::Fitting(most) };
-            let loaded = Drawer::load(kit, &way, &mut *device, &request, size)?;
+            let loaded = Drawer::load(kit, &asked.way, device, &asked.request, size)?;
             std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-            record([loaded.batch(), most]).create(&self.out)?;
+            self.record(asked, [loaded.batch(), most])?.create(&self.out)?;
             drawer = Some(loaded);
-        };
-        let (job, mut output) = output(batches)?;
-        output.record = record(batches).fingerprint();
-        if job.range.is_empty() {
-            say!("{}", job.describe());
-            return Ok(ExitCode::SUCCESS);
         }
-        let all = job.batches().count();
-        let missing = output.missing();
-        match (missing.len(), all) {
-            (0, _) => note!("{}: {} are there", self.out.display(), job.describe()),
-            (left, all) if left < all => note!("{}: {} of {all} batches are there", self.out.display(), all - left),
-            _ => {}
-        }
-        if !missing.is_empty() {
-            let mut drawer = match drawer.take().filter(|drawer| drawer.batch() == batches[0]) {
-                Some(drawer) => drawer,
-                None => Drawer::load(kit, &way, &mut *device, &request, BatchSize::Given(batches[0]))?,
-            };
-            let work: Vec<(usize, &str)> = missing.iter().map(|batch| drawer.work(batch.drawn.len())).collect();
-            let mut progress = Progress::new("drawing", 0, work.iter().map(|(steps, _)| steps).sum());
-            let mut before = 0;
-            for (batch, (steps, what)) in missing.iter().zip(work) {
-                let mut part = request.part(batch.drawn.clone(), height * width * channels)?;
-                given.request(&mut part);
-                output.take(batch, |watch| {
-                    let tell = &mut |done| progress.at(before + done, || what.into());
-                    drawer.draw(kit, &mut *device, &part, watch, tell)
-                })?;
-                before += steps;
-            }
-            progress.finish();
-        }
-        let classes = match (&request.aim, labels) {
-            (Some(Aim::Classes(classes)), None) => Some(classes.clone()),
-            (_, labels) => labels,
-        };
-        let names = guide.map(|guide| guide.class_names).unwrap_or_default();
-        let label = |picture: usize| Label {
-            number: format!("#{picture}"),
-            class: classes.as_ref().map_or(String::new(), |classes| {
-                let class = classes[picture] as usize;
-                names.get(class).cloned().unwrap_or_else(|| class.to_string())
-            }),
-        };
-        output.finish((!self.files.no_labels).then_some(&label))?;
-        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Everything that decides the pictures.
+    fn record(&self, asked: &Asked, [batch, undivided]: [usize; 2]) -> Result<Record> {
+        let Asked { model, guidance, request, .. } = asked;
+        let mut keys = self.sampling.record(&model.scheduler);
+        let network = format!("{}{}", model.unet.config().to_json(), model.scheduler.to_json());
+        let noise = |noise: &Option<Vec<f32>>| noise.as_ref().map(|x| Fingerprint::default().floats(x).text());
+        let classifier = asked.guide.as_ref().map(|guide| {
+            let noise = guide.scheduler.as_ref().map(SchedulerConfig::to_json).unwrap_or_default();
+            let network = format!("{}{noise}", guide.classifier.config().to_json());
+            Fingerprint::default().floats(&guide.weights).bytes(network.as_bytes()).text()
+        });
+        let rest = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "count": self.count,
+            "seed": self.seed,
+            "batch": batch,
+            "undivided_batch": undivided,
+            "size": asked.size,
+            "weights": asked.weights,
+            "configuration": Fingerprint::default().bytes(network.as_bytes()).text(),
+            "guidance": guidance.scale,
+            "guidance_rescale": guidance.rescale,
+            "guidance_interval": guidance.interval,
+            "classifier_scale": guidance.classifier_scale,
+            "stages": if let Way::Chain(chain) = &asked.way { fingerprint(chain) } else { String::new() },
+            "classes": asked.labels.as_ref().map(|labels| Fingerprint::default().integers(labels).text()),
+            "classifier": classifier,
+            "aim": request.aim.as_ref().map(|aim| self.classifier.fingerprint(aim)).transpose()?,
+            "init_noise": noise(&request.initial_noise),
+            "step_noise": noise(&request.step_noise),
+            "strength": self.given.strength(),
+            "given": asked.given.fingerprint(),
+        });
+        keys.extend(rest.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        keys.retain(|_, value| !value.is_null());
+        Ok(Record(keys))
     }
 }
 
-impl FileFlags {
-    fn all(&self) -> [(&'static str, &Option<PathBuf>); 4] {
-        [("--tensors", &self.tensors), ("--npz", &self.npz), ("--path", &self.path), ("--x0-path", &self.x0_path)]
-    }
+/// What the flags ask for, read.
+struct Asked {
+    model: ModelFolder,
+    /// A fingerprint of the model's.
+    weights: String,
+    way: Way,
+    guidance: Guidance,
+    guide: Option<ClassifierFolder>,
+    given: Given,
+    request: Request,
+    /// The class of every picture, where the model has any.
+    labels: Option<Vec<u32>>,
+    /// Height and width.
+    size: [usize; 2],
+}
 
-    /// Refuses files that could not be written, or that are something else's, before the work.
-    fn check(&self, out: &Path, model: &Path) -> Result<()> {
-        let given: Vec<_> = self.all().into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?))).collect();
-        for (number, (flag, file)) in given.iter().enumerate() {
-            if let Some((other, _)) = given[..number].iter().find(|(_, other)| resolved(other) == resolved(file)) {
-                let file = file.display();
-                return Err(Error::input(format!("{other} and {flag} are both {file}, expected a file for each")));
-            }
-        }
-        let (pictures, model) = (resolved(out), resolved(model));
-        for &(flag, file) in &given {
-            let at = resolved(file);
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let is_picture =
-                name.strip_suffix(".png").is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-            let is_own = is_picture || name.starts_with("sampling") || is_named(file, "sheet", "png");
-            if at.parent() == Some(&*pictures) && is_own {
-                let file = file.display();
-                return Err(Error::input(format!(
-                    "{flag} {file}: what --out has under this name; expected another name"
-                )));
-            }
-            let of_model = at == model || at.starts_with(model.join("unet")) || name.starts_with("training_state");
-            if at.starts_with(&model) && (of_model || name.starts_with("diffusion_pytorch_model")) {
-                let file = file.display();
-                return Err(Error::input(format!("{flag} {file}: is a part of the model; expected another name")));
-            }
-            if flag.ends_with("path") {
-                PathFile::check_name(flag, file)?;
-            }
-            // The pictures' folder may not be there yet.
-            if file.parent() != Some(out) || out.exists() {
-                atomic_file::check(file)?;
-            }
-        }
-        if !(1..=MOST_ON_PATH).contains(&self.path_pictures) {
-            let found = self.path_pictures;
-            return Err(Error::input(format!("--path-pictures is {found}, expected 1 to {MOST_ON_PATH}")));
-        }
-        Ok(())
-    }
-
-    /// Says what is to be written of a job.
-    fn ask(&self, output: &mut Output, job: &Job, stages: Option<usize>) -> Result<()> {
-        let named = |file: &Option<PathBuf>| file.as_deref().map(|file| job.file(file));
-        output.tensors = named(&self.tensors);
-        output.npz = named(&self.npz);
-        let first = job.range.start..job.range.end.min(job.range.start + self.path_pictures);
-        for (file, predicted) in [(&self.path, false), (&self.x0_path, true)] {
-            let Some(file) = named(file) else { continue };
-            let Some(stages) = stages else {
-                return Err(Error::input("rk45 takes steps of its own for every picture; expected no --path with it"));
-            };
-            output.paths.push(PathFile::new(&file, predicted, stages, first.clone()));
-        }
-        Ok(())
+impl Asked {
+    /// What stands below a picture on the sheet.
+    fn label(&self, picture: usize) -> Label {
+        let classes = match (&self.request.aim, &self.labels) {
+            (Some(Aim::Classes(classes)), None) => Some(classes),
+            (_, labels) => labels.as_ref(),
+        };
+        let name = |class: u32| {
+            let names = self.guide.as_ref().map(|guide| &guide.class_names[..]).unwrap_or_default();
+            names.get(class as usize).cloned().unwrap_or_else(|| class.to_string())
+        };
+        Label { number: format!("#{picture}"), class: classes.map_or(String::new(), |classes| name(classes[picture])) }
     }
 }
 
-/// A file's path, by which it is known whether it is there or not.
-fn resolved(file: &Path) -> PathBuf {
-    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
-    let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
-    let beside = folder.zip(whole.file_name()).map(|(folder, name)| folder.join(name));
-    whole.canonicalize().ok().or(beside).unwrap_or(whole)
+/// Draws batches with a progress bar, and writes each.
+fn draw_missing(
+    asked: &Asked,
+    kit: Kit,
+    drawer: &mut Drawer,
+    device: &mut dyn Device,
+    output: &Output,
+    missing: &[Batch],
+) -> Result<()> {
+    let elements = kit.size[0] * kit.size[1] * asked.model.unet.config().in_channels;
+    let work: Vec<(usize, &str)> = missing.iter().map(|batch| drawer.work(batch.drawn.len())).collect();
+    let mut progress = Progress::new("drawing", 0, work.iter().map(|(steps, _)| steps).sum());
+    let mut before = 0;
+    for (batch, (steps, what)) in missing.iter().zip(work) {
+        let mut part = asked.request.part(batch.drawn.clone(), elements)?;
+        asked.given.request(&mut part);
+        output.take(batch, |watch| {
+            let tell = &mut |done| progress.at(before + done, || what.into());
+            drawer.draw(kit, &mut *device, &part, watch, tell)
+        })?;
+        before += steps;
+    }
+    progress.finish();
+    Ok(())
 }
 
 /// Of what a chain's stages do, in the precision that it is done in.
