@@ -59,6 +59,10 @@ pub(super) fn colour(path: &Path) -> Result<RgbImage> {
 }
 
 fn decode(path: &Path) -> Result<DynamicImage> {
+    // A device may have no end.
+    if !path.metadata().map_err(Error::io(path))?.is_file() {
+        return Err(Error::input(format!("{}: not a file, expected a PNG or JPEG picture", path.display())));
+    }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let mut decoder = decoder(path, Cursor::new(&bytes))?;
     if jpeg_is_cut(&bytes) {

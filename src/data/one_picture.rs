@@ -79,6 +79,13 @@ mod tests {
     use super::*;
     use image::{Rgb, RgbImage};
 
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_refused() {
+        let message = Dataset::open_picture(Path::new("/dev/zero"), [8, 8, 1], Fit::Crop).unwrap_err().to_string();
+        assert_eq!(message, "/dev/zero: not a file, expected a PNG or JPEG picture");
+    }
+
     #[test]
     fn a_picture_is_brought_to_size_and_colour() {
         let folder = tempfile::tempdir().unwrap();
