@@ -138,6 +138,8 @@ impl Sample {
         let mut device = self.device.open()?;
         if let Some(guide) = &asked.guide {
             let aim = self.classifier.aim(guide, &self.class, self.count, &mut *device, &self.device)?;
+            // Before anything is overwritten: the picture may lie in the folder.
+            asked.aim = Some(self.classifier.fingerprint(&aim)?);
             asked.request.aim = Some(aim);
         }
         let asked = &asked;
@@ -151,7 +153,7 @@ impl Sample {
         };
         let (batches, drawer) = self.settle_batches(asked, kit, &mut *device, shard)?;
         let (job, mut output) = self.output(asked, batches, shard)?;
-        output.record = self.record(asked, batches)?.fingerprint();
+        output.record = self.record(asked, batches).fingerprint();
         if job.range.is_empty() {
             say!("{}", job.describe());
             return Ok(ExitCode::SUCCESS);
@@ -211,7 +213,7 @@ impl Sample {
         };
         let labels = request.labels_for(model.unet.config())?;
         let weights = Fingerprint::default().floats(&model.weights).text();
-        Ok(Asked { model, weights, way, guidance, guide, given, request, labels, size })
+        Ok(Asked { model, weights, way, guidance, guide, given, request, aim: None, labels, size })
     }
 
     /// Where pictures of these batches, the drawn and the undivided, go.
@@ -249,20 +251,20 @@ impl Sample {
                 let known = |key| earlier.number(key).filter(|batch| (1..=self.count).contains(batch)).unwrap_or(most);
                 let batch = if self.batch.is_some() { most } else { known("batch") };
                 let batches = [batch, known("undivided_batch")];
-                earlier.check(&self.out, &self.record(asked, batches)?)?;
+                earlier.check(&self.out, &self.record(asked, batches))?;
                 return Ok((batches, drawer));
             }
             strays?;
             let size = if self.batch.is_some() { BatchSize::Given(most) } else { BatchSize::Fitting(most) };
             let loaded = Drawer::load(kit, &asked.way, device, &asked.request, size)?;
             std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-            self.record(asked, [loaded.batch(), most])?.create(&self.out)?;
+            self.record(asked, [loaded.batch(), most]).create(&self.out)?;
             drawer = Some(loaded);
         }
     }
 
     /// Everything that decides the pictures.
-    fn record(&self, asked: &Asked, [batch, undivided]: [usize; 2]) -> Result<Record> {
+    fn record(&self, asked: &Asked, [batch, undivided]: [usize; 2]) -> Record {
         let Asked { model, guidance, request, .. } = asked;
         let mut keys = self.sampling.record(&model.scheduler);
         let network = format!("{}{}", model.unet.config().to_json(), model.scheduler.to_json());
@@ -288,7 +290,7 @@ impl Sample {
             "stages": if let Way::Chain(chain) = &asked.way { fingerprint(chain) } else { String::new() },
             "classes": asked.labels.as_ref().map(|labels| Fingerprint::default().integers(labels).text()),
             "classifier": classifier,
-            "aim": request.aim.as_ref().map(|aim| self.classifier.fingerprint(aim)).transpose()?,
+            "aim": asked.aim,
             "init_noise": noise(&request.initial_noise),
             "step_noise": noise(&request.step_noise),
             "strength": self.given.strength(),
@@ -296,7 +298,7 @@ impl Sample {
         });
         keys.extend(rest.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
         keys.retain(|_, value| !value.is_null());
-        Ok(Record(keys))
+        Record(keys)
     }
 }
 
@@ -310,6 +312,8 @@ struct Asked {
     guide: Option<ClassifierFolder>,
     given: Given,
     request: Request,
+    /// A fingerprint of what a classifier draws towards.
+    aim: Option<String>,
     /// The class of every picture, where the model has any.
     labels: Option<Vec<u32>>,
     /// Height and width.
