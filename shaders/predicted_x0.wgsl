@@ -50,12 +50,5 @@ fn main(
         range = thresholds[picture];
         divisor = range;
     }
-    var x0 = table[w] * x[i] + table[w + 1u] * out;
-    // Comparisons leave NaN as it is; clamp would hide it.
-    if x0 > range {
-        x0 = range;
-    } else if x0 < -range {
-        x0 = -range;
-    }
-    predicted[i] = x0 / divisor;
+    predicted[i] = clipped(table[w] * x[i] + table[w + 1u] * out, range) / divisor;
 }

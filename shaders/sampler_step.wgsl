@@ -74,14 +74,7 @@ fn main(
         if parameters.pulled != 0u {
             out += table[w + 14u] * gradient[i];
         }
-        var x0 = table[w] * before + table[w + 1u] * out;
-        // Comparisons leave NaN as it is; clamp would hide it.
-        if x0 > range {
-            x0 = range;
-        } else if x0 < -range {
-            x0 = -range;
-        }
-        x0 /= divisor;
+        let x0 = clipped(table[w] * before + table[w + 1u] * out, range) / divisor;
         var after = table[w + 2u] * before + table[w + 3u] * x0 + table[w + 4u] * out;
         // What was kept before a chain began is not looked at, whatever it is.
         for (var back = 0u; back < parameters.history; back++) {

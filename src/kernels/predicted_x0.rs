@@ -25,7 +25,7 @@ impl<T: Real> Twin<T> for PredictedX0 {
 
 impl Kernel for PredictedX0 {
     fn shader(&self) -> Shader {
-        shader!("predicted_x0", "grid", "step")
+        shader!("predicted_x0", "grid", "step", "clipped")
     }
     fn parameters(&self) -> Vec<u32> {
         let Prediction { sizes, clipping, rescaled, pulled, .. } = self.prediction;

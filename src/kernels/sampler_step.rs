@@ -272,7 +272,7 @@ impl<T: Real> Twin<T> for Stage {
 
 impl Kernel for Stage {
     fn shader(&self) -> Shader {
-        shader!("sampler_step", "grid", "step", "threefry", "sincos", "normal")
+        shader!("sampler_step", "grid", "step", "threefry", "sincos", "normal", "clipped")
     }
     fn parameters(&self) -> Vec<u32> {
         let SamplerStep { clipping, deviation, history } = self.step;
