@@ -2,6 +2,7 @@
 //! DDIM (Salimans & Ho 2022, algorithm 2; Song et al. 2023, algorithm 2). All that is linear in between is in a table with a
 //! row for each of the student's steps, worked out in double precision.
 
+use super::sampler_step::clipped;
 use super::levels::{COLUMNS, Column, Drawn, timestep_bits};
 use super::{Case, Fill};
 use crate::error::{Error, Result};
@@ -125,15 +126,6 @@ impl Sizes {
         let step = levels[i / self.elements * COLUMNS + Column::Index as usize];
         &table[step.as_f64() as usize * NUMBERS..][..NUMBERS]
     }
-    /// NaN stays NaN.
-    fn clipped<T: Real>(&self, value: T) -> T {
-        let range = T::from_f32(self.clip_range);
-        match value {
-            value if value > range => range,
-            value if value < -range => -range,
-            value => value,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +137,7 @@ impl<T: Real> Twin<T> for Stride {
         let (x0, after) = (io.write(4), io.write(5));
         for i in 0..self.0.len() {
             let row = self.0.row(table, levels, i);
-            x0[i] = self.0.clipped(row[5] * x[i] + row[6] * output[i]);
+            x0[i] = clipped(row[5] * x[i] + row[6] * output[i], T::from_f32(self.0.clip_range));
             after[i] = row[7] * x[i] + row[8] * x0[i];
         }
     }
@@ -177,7 +169,7 @@ impl<T: Real> Twin<T> for Target {
         let (x0, after, output, target) = (io.read(3), io.read(4), io.read(5), io.write(6));
         for i in 0..self.0.len() {
             let row = self.0.row(table, levels, i);
-            let last = self.0.clipped(row[9] * after[i] + row[10] * output[i]);
+            let last = clipped(row[9] * after[i] + row[10] * output[i], T::from_f32(self.0.clip_range));
             target[i] = row[11] * x[i] + row[12] * x0[i] + row[13] * after[i] + row[14] * last;
         }
     }

@@ -187,6 +187,17 @@ pub(super) struct Prediction {
     pub(super) pulled: bool,
 }
 
+/// A number brought into [-range, range]. Comparisons leave NaN as it is; max and min would hide it.
+pub(super) fn clipped<T: Real>(value: T, range: T) -> T {
+    if value > range {
+        range
+    } else if value < -range {
+        -range
+    } else {
+        value
+    }
+}
+
 impl Prediction {
     /// What the network's output comes to for an element, whose x is `before`, and the clipped x_0.
     pub(super) fn of<T: Real>(
@@ -205,8 +216,6 @@ impl Prediction {
             out += w[14] * gradient[i];
         }
         let x0 = w[0] * before + w[1] * out;
-        // Comparisons leave NaN as it is; max and min would hide it.
-        let clipped = |x0: T, range: T| if x0 > range { range } else if x0 < -range { -range } else { x0 };
         let x0 = match self.clipping {
             Clipping::None => x0,
             Clipping::Range(range) => clipped(x0, T::from_f32(range)),
